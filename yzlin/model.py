@@ -1,0 +1,211 @@
+"""yzlinGPT: a decoder-only Transformer with RMSNorm, flash attention and a ReLU-gated MLP.
+
+Shapes are written with these letters: B batch, T tokens in the window, C channels (n_embed), H heads, D = C / H, V vocabulary.
+The layout is GPT-2's (Radford et al., 2019), with the norm of Zhang and Sennrich (2019) and the gate of Shazeer (2020).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass
+class ModelArgs:
+    """The numbers that fix the model's shape. The defaults are the original yzlin-GPT's."""
+
+    block_size: int = 128  # T at most: the window the model sees
+    vocab_size: int = 50304  # V: GPT-2's 50,257, padded to a multiple of 64
+    n_layer: int = 8
+    n_head: int = 8
+    n_embed: int = 768  # C
+    dropout: float = 0.0
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embed"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more.")
+        if self.n_embed % self.n_head != 0:
+            raise ValueError(
+                f"n_embed {self.n_embed} cannot be shared out to {self.n_head} heads: choose an n_embed divisible by n_head."
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and less than 1.")
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm (Zhang and Sennrich, 2019): y = weight * x / sqrt(mean(x^2) + eps), over the last axis.
+
+    Any shape (..., hidden_size) and any float dtype; computed in float32, returned in the input's dtype.
+    """
+
+    def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x32 = x.float()
+        rms = torch.sqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
+        return (self.weight * (x32 / rms)).to(x.dtype)
+
+
+class FlashAttention(nn.Module):
+    """Causal self-attention (Vaswani et al., 2017) by PyTorch's fused kernel (Dao et al., 2022). (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        self.n_head = args.n_head
+        self.dropout = args.dropout
+        self.qkv_attention = nn.Linear(args.n_embed, 3 * args.n_embed, bias=args.bias)
+        self.context_projection = nn.Linear(args.n_embed, args.n_embed, bias=args.bias)
+        self.residual_dropout = nn.Dropout(args.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, C = x.shape
+        q, k, v = self.qkv_attention(x).split(C, dim=2)
+        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, H, T, D)
+        y = y.transpose(1, 2).reshape(B, T, C)  # the heads side by side again
+        return self.residual_dropout(self.context_projection(y))
+
+
+class MLP(nn.Module):
+    """The ReLU-gated MLP (ReGLU of Shazeer, 2020): down(relu(gate(x)) * up(x)), 4C wide. (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        hidden = 4 * args.n_embed
+        self.up_projection = nn.Linear(args.n_embed, hidden, bias=args.bias)
+        self.gate = nn.Linear(args.n_embed, hidden, bias=args.bias)
+        self.down_projection = nn.Linear(hidden, args.n_embed, bias=args.bias)
+        self.dropout = nn.Dropout(args.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.down_projection(F.relu(self.gate(x)) * self.up_projection(x)))
+
+
+class Block(nn.Module):
+    """One layer: attention, then the MLP, each added to the residual stream after its own norm. (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(args.n_embed)
+        self.attention = FlashAttention(args)
+        self.mlp_norm = RMSNorm(args.n_embed)
+        self.mlp = MLP(args)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class yzlinGPT(nn.Module):
+    """The whole model: token ids (B, T) in, logits (B, T, V) out. The head shares its matrix with the token embedding."""
+
+    def __init__(self, args: ModelArgs) -> None:
+        super().__init__()
+        self.args = args
+        self.transformer = nn.ModuleDict(
+            dict(
+                token_embedding=nn.Embedding(args.vocab_size, args.n_embed),
+                position_embedding=nn.Embedding(args.block_size, args.n_embed),
+                dropout=nn.Dropout(args.dropout),
+                blocks=nn.ModuleList([Block(args) for _ in range(args.n_layer)]),
+                norm=RMSNorm(args.n_embed),
+            )
+        )
+        self.lm_head = nn.Linear(args.n_embed, args.vocab_size, bias=False)
+        self.lm_head.weight = self.transformer.token_embedding.weight
+        self.apply(self._init_weights)
+        for name, weight in self.named_parameters():
+            # GPT-2's rule: 2 * n_layer branches add to the residual stream, so each starts smaller.
+            if name.endswith(("context_projection.weight", "down_projection.weight")):
+                nn.init.normal_(weight, mean=0.0, std=0.02 / math.sqrt(2 * args.n_layer))
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+    def features(self, idx: Tensor) -> Tensor:
+        """Token ids (B, T) -> what the head reads (B, T, C). Raises ValueError on a window or an id out of range."""
+        B, T = idx.shape
+        if T > self.args.block_size:
+            raise ValueError(f"{T} tokens do not fit the window of {self.args.block_size}: pass the last block_size of them.")
+        # On a GPU this look would make the host wait at every step.
+        if idx.device.type == "cpu" and idx.numel() and not 0 <= int(idx.min()) <= int(idx.max()) < self.args.vocab_size:
+            raise ValueError(
+                f"token ids run from {int(idx.min())} to {int(idx.max())}, but the vocabulary has the ids 0 to "
+                f"{self.args.vocab_size - 1}: use the tokenizer that the model was trained with."
+            )
+        position = torch.arange(T, device=idx.device)
+        x = self.transformer.token_embedding(idx) + self.transformer.position_embedding(position)
+        x = self.transformer.dropout(x)
+        for block in self.transformer.blocks:
+            x = block(x)
+        return self.transformer.norm(x)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """idx (B, T) int64, targets (B, T) int64 or None -> logits (B, T, V) and the mean loss in nats, or None.
+
+        Targets of -1 are left out of the loss.
+        """
+        logits = self.lm_head(self.features(idx))
+        if targets is None:
+            return logits, None
+        loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-1)
+        return logits, loss
+
+    def configure_optimizers(
+        self, weight_decay: float, learning_rate: float, betas: tuple[float, float], device_type: str
+    ) -> torch.optim.AdamW:
+        """AdamW (Loshchilov and Hutter, 2019): matrices decay, vectors (norm weights, biases) do not."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        fused = device_type in ("cpu", "cuda")  # one kernel for all weights, where PyTorch has it
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
+
+    @torch.no_grad()
+    def generate(
+        self, idx: Tensor, max_generate_tokens: int, temperature: float = 1.0, top_k: int | None = None
+    ) -> Tensor:
+        """Appends max_generate_tokens sampled ids to idx (B, T): (B, T + max_generate_tokens). The whole text is kept,
+
+        but the model sees only its last block_size tokens. Plain and slow; `yzlin.generate.stream` is the fast way.
+        """
+        for _ in range(max_generate_tokens):
+            x = self.features(idx[:, -self.args.block_size :])
+            next_idx = sample_next(self.lm_head(x[:, -1]), temperature, top_k)
+            idx = torch.cat((idx, next_idx), dim=1)
+        return idx
+
+
+def sample_next(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """logits (B, V) -> one sampled id a row, (B, 1) int64. Temperature 0 takes the likeliest (greedy)."""
+    if temperature < 0 or not math.isfinite(temperature):
+        raise ValueError(f"temperature is {temperature}: use 0 (always the likeliest token) or a positive number.")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k is {top_k}: use 1 or more, or None for the whole vocabulary.")
+    if temperature == 0:
+        return logits.argmax(-1, keepdim=True)
+    logits = logits.float() / temperature
+    if top_k is not None:
+        smallest = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
+        logits = logits.masked_fill(logits < smallest, -math.inf)
+    return torch.multinomial(logits.softmax(-1), num_samples=1, generator=generator)
