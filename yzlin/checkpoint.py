@@ -62,9 +62,9 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 
 
 def convert_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names as this course has them: drops torch.compile's `_orig_mod.`, and copies the one norm that a block of the
+    """Names as this course has them.
 
-    original project has to both norms that a block has here.
+    Drops torch.compile's `_orig_mod.`. A block of the original project has one norm: it is copied to both norms here.
     """
     converted = {}
     for key, value in state.items():

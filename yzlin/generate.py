@@ -2,12 +2,189 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import tiktoken
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from yzlin.model import yzlinGPT, sample_next
+from yzlin.checkpoint import load_model
+from yzlin.device import pick_device
+from yzlin.model import sample_next, yzlinGPT
+
+DEFAULT_CHECKPOINT = "checkpoint/storyteller/checkpoint.pt"
+
+
+class Decoder:
+    """Gives the next token's logits for texts that grow: the keys and values of tokens already seen are kept.
+
+    Inside the window a new token costs one token's work. Past the window the learned positions of all tokens shift,
+    so nothing kept is right any more: the last block_size tokens are computed afresh, as without a cache.
+    """
+
+    def __init__(self, model: yzlinGPT, batch_size: int = 1) -> None:
+        self.model, args = model, model.args
+        head = args.n_embed // args.n_head
+        weight = model.lm_head.weight
+        shape = (args.n_layer, batch_size, args.n_head, args.block_size, head)
+        self.keys, self.values = (torch.empty(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        self.idx = torch.empty((batch_size, 0), dtype=torch.int64, device=weight.device)
+        self.length = 0  # tokens in the cache
+
+    @torch.no_grad()
+    def __call__(self, idx: Tensor) -> Tensor:
+        """Appends idx (B, t) and returns the logits (B, V) of the token that comes next."""
+        block_size = self.model.args.block_size
+        self.idx = torch.cat((self.idx, idx), dim=1)[:, -block_size:]
+        if self.length + idx.shape[1] > block_size:
+            return self.model.lm_head(self.model.features(self.idx)[:, -1])
+        past, self.length = self.length, self.length + idx.shape[1]
+        parts = self.model.transformer
+        position = torch.arange(past, self.length, device=idx.device)
+        x = parts.token_embedding(idx) + parts.position_embedding(position)
+        for block, keys, values in zip(parts.blocks, self.keys, self.values, strict=True):
+            x = x + self._attend(block.attention, block.attention_norm(x), keys, values, past)
+            x = x + block.mlp(block.mlp_norm(x))
+        return self.model.lm_head(parts.norm(x[:, -1]))
+
+    def _attend(self, attention, x: Tensor, keys: Tensor, values: Tensor, past: int) -> Tensor:
+        B, t, C = x.shape
+        q, k, v = attention.qkv_attention(x).split(C, dim=2)
+        q, k, v = (part.view(B, t, attention.n_head, -1).transpose(1, 2) for part in (q, k, v))
+        keys[:, :, past : past + t], values[:, :, past : past + t] = k, v
+        # One new token sees all that is kept; several at once see what stands before each.
+        mask = torch.ones(t, past + t, dtype=torch.bool, device=x.device).tril(past) if t > 1 else None
+        y = F.scaled_dot_product_attention(q, keys[:, :, : past + t], values[:, :, : past + t], attn_mask=mask)
+        return attention.context_projection(y.transpose(1, 2).reshape(B, t, C))
+
+
+def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
+    """The prompt as a new story: the end-of-story id, then its text. A `<|endoftext|>` typed by a user is plain text."""
+    return [tokenizer.eot_token, *tokenizer.encode_ordinary(prompt)]
+
+
+def stream(
+    model: yzlinGPT,
+    tokenizer: tiktoken.Encoding,
+    prompt: str = "",
+    max_tokens: int = 300,
+    temperature: float = 0.7,
+    top_k: int | None = 40,
+    seed: int | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[str]:
+    """Yields the story after the prompt, piece by piece, until it ends or max_tokens are made.
+
+    The reader keeps the whole text, the model sees its last block_size tokens. A character that spans several tokens
+    comes when it is whole. The same seed gives the same story; None gives another each time.
+    """
+    if max_tokens < 1:
+        raise ValueError(f"max_tokens is {max_tokens}: ask for 1 token or more.")
+    device = model.lm_head.weight.device
+    generator = torch.Generator(device=device)
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    decoder = Decoder(model)
+    characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    idx = torch.tensor([encode_prompt(tokenizer, prompt)[-model.args.block_size :]], device=device)
+    for _ in range(max_tokens):
+        if should_stop():
+            break
+        logits = decoder(idx)[:, : tokenizer.n_vocab]  # a padded vocabulary has ids that mean nothing
+        idx = sample_next(logits, temperature, top_k, generator)
+        if idx.item() == tokenizer.eot_token:
+            break
+        piece = characters.decode(tokenizer.decode_single_token_bytes(idx.item()))
+        if piece:
+            yield piece
+    rest = characters.decode(b"", final=True)
+    if rest:
+        yield rest
+
+
+def generate(model: yzlinGPT, tokenizer: tiktoken.Encoding, prompt: str = "", **how) -> str:
+    """The prompt and the story after it, in one string; `how` is as in `stream`."""
+    return prompt + "".join(stream(model, tokenizer, prompt, **how))
+
+
+def tell_stories(
+    model: yzlinGPT,
+    tokenizer: tiktoken.Encoding,
+    count: int,
+    temperature: float = 0.7,
+    top_k: int | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """`count` whole stories from no beginning at all, made together: quick, to measure a model. At most one window long."""
+    device = model.lm_head.weight.device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    was_training = model.training
+    model.eval()
+    decoder = Decoder(model, count)
+    idx = torch.full((count, 1), tokenizer.eot_token, device=device)
+    columns, ended = [], torch.zeros(count, 1, dtype=torch.bool, device=device)
+    for _ in range(model.args.block_size):
+        idx = sample_next(decoder(idx)[:, : tokenizer.n_vocab], temperature, top_k, generator)
+        ended |= idx == tokenizer.eot_token
+        columns.append(idx)
+        if ended.all():
+            break
+    model.train(was_training)
+    rows = torch.cat(columns, dim=1).tolist()
+    eot = tokenizer.eot_token
+    return [tokenizer.decode(row[: row.index(eot)] if eot in row else row) for row in rows]
+
+
+def dialogue(model: yzlinGPT, tokenizer: tiktoken.Encoding, words: int = 20, **how) -> None:
+    """The original project's dialogue: a beginning from the reader, then `words` words at each Enter; q ends."""
+    while True:
+        story = input("Give a beginning (q ends): ")
+        if story.strip().lower() == "q":
+            return
+        going_on = True
+        while going_on:
+            print(story, end="", flush=True)
+            made = ""
+            for piece in stream(model, tokenizer, story, **how):
+                if len(made.split()) >= words and piece[0].isspace():  # a word ends where the next one begins
+                    break
+                made += piece
+                print(piece, end="", flush=True)
+            else:
+                print("\n(the end)")
+                break
+            story += made
+            going_on = input("\n[Enter goes on, q ends] ").strip().lower() != "q"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", nargs="?", help="the beginning of a story; without it, a dialogue")
+    parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT)
+    parser.add_argument("--max_tokens", type=int, default=300)
+    parser.add_argument("--temperature", type=float, default=0.7)
+    parser.add_argument("--top_k", type=int, default=40, help="0: the whole vocabulary")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--device", default="auto")
+
+
+def main(options: argparse.Namespace) -> int:
+    model, tokenizer, _ = load_model(options.checkpoint, pick_device(options.device))
+    how = dict(
+        max_tokens=options.max_tokens, temperature=options.temperature, top_k=options.top_k or None, seed=options.seed
+    )
+    if options.prompt is None:
+        if not sys.stdin.isatty():
+            print("Reading beginnings from standard input.")
+        try:
+            dialogue(model, tokenizer, **how)
+        except EOFError:
+            print()
+        return 0
+    print(options.prompt, end="", flush=True)
+    for piece in stream(model, tokenizer, options.prompt, **how):
+        print(piece, end="", flush=True)
+    print()
+    return 0

@@ -180,9 +180,10 @@ class yzlinGPT(nn.Module):
     def generate(
         self, idx: Tensor, max_generate_tokens: int, temperature: float = 1.0, top_k: int | None = None
     ) -> Tensor:
-        """Appends max_generate_tokens sampled ids to idx (B, T): (B, T + max_generate_tokens). The whole text is kept,
+        """Appends max_generate_tokens sampled ids to idx (B, T) -> (B, T + max_generate_tokens).
 
-        but the model sees only its last block_size tokens. Plain and slow; `yzlin.generate.stream` is the fast way.
+        The whole text is kept, but the model sees only its last block_size tokens. Plain and slow: it computes the
+        whole window for each token. `yzlin.generate.stream` is the fast way.
         """
         for _ in range(max_generate_tokens):
             x = self.features(idx[:, -self.args.block_size :])

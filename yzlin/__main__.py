@@ -1,0 +1,39 @@
+"""The command line: python -m yzlin {doctor,prepare,train,generate}."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+COMMANDS = {
+    "doctor": "is this machine ready?",
+    "prepare": "text -> train.bin, val.bin, meta.json",
+    "train": "token files -> a trained model",
+    "generate": "a trained model tells a story",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command. 0: done; 2: one sentence on standard error says what is wrong and what to do."""
+    parser = argparse.ArgumentParser(prog="python -m yzlin", description=__doc__)
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    argv = sys.argv[1:] if argv is None else argv
+    for name, help_text in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if name in argv[:1]:  # only the command that runs is imported: `doctor` must work where torch is broken
+            importlib.import_module(f"yzlin.{name}").add_arguments(subparser)
+    options = parser.parse_args(argv)
+    command = importlib.import_module(f"yzlin.{options.command}")
+    try:
+        return command.main(options)
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        print(f"yzlin {options.command}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
