@@ -9,6 +9,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from yzlin.files import is_lfs_pointer
+
 SPLITS = ("train", "val")
 
 
@@ -63,9 +65,8 @@ def open_tokens(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: make it with `python -m yzlin prepare`.")
-    with path.open("rb") as file:
-        if file.read(20) == b"version https://git-l":
-            raise ValueError(f"{path} is only a git-lfs pointer, not the data: run `git lfs pull`, or prepare it again.")
+    if is_lfs_pointer(path):
+        raise ValueError(f"{path} is only a git-lfs pointer, not the data: run `git lfs pull`, or prepare it again.")
     size = path.stat().st_size
     if size == 0 or size % 2:
         raise ValueError(f"{path} has {size} bytes, no whole number of uint16 tokens: prepare it again with --force.")

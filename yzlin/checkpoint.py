@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import fields
 from pathlib import Path
@@ -12,22 +11,17 @@ import tiktoken
 import torch
 from torch import Tensor
 
+from yzlin.files import is_lfs_pointer, whole_file
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.tokenizer import load_tokenizer, tokenizer_from_text
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
     """Writes beside `path`, flushes to the disk, then renames: a crash or a full disk leaves the old file as it was."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
     try:
-        with beside.open("wb") as file:
+        with whole_file(path) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        beside.unlink(missing_ok=True)
         raise OSError(
             f"{path} could not be written ({error}): free some space or choose another folder; the checkpoint that was "
             "there is untouched."
@@ -42,9 +36,8 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: train one with `python -m yzlin train`.")
-    with path.open("rb") as file:
-        if file.read(20).startswith(b"version https://git-"):
-            raise ValueError(f"{path} is only a git-lfs pointer, not the checkpoint: run `git lfs pull`.")
+    if is_lfs_pointer(path):
+        raise ValueError(f"{path} is only a git-lfs pointer, not the checkpoint: run `git lfs pull`.")
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except pickle.UnpicklingError as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from yzlin import ROOT
+from yzlin.files import is_lfs_pointer
 
 NEEDED_PACKAGES = ("torch", "numpy", "tiktoken", "regex", "tqdm", "jupyterlab", "matplotlib", "ipywidgets")
 Finding = tuple[bool, str]  # ok or not, and the line to print
@@ -95,9 +96,7 @@ def files() -> Iterator[Finding]:
     for path in found:
         if path.name in ("train.bin", "val.bin", "checkpoint.pt", "last.pt"):
             name = path.relative_to(ROOT).as_posix()
-            with path.open("rb") as file:
-                pointer = file.read(20).startswith(b"version https://git-")
-            if pointer:
+            if is_lfs_pointer(path):
                 yield False, f"{name} is only a git-lfs pointer: run `git lfs pull`"
             else:
                 yield True, f"{name}: {path.stat().st_size / 2**20:.1f} MB"

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from yzlin.batches import Batches
 from yzlin.checkpoint import load_checkpoint, save_checkpoint
 from yzlin.device import autocast, keep_heap, pick_device, pick_dtype
+from yzlin.files import whole_file
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import data_tokenizer, load_meta
 from yzlin.tokenizer import tokenizer_text
@@ -383,12 +384,10 @@ class Log:
         rows = []
         if resumed_at is not None and path.exists():
             rows = [row for row in read_log(path) if row["iter"] <= resumed_at]
-        beside = path.with_name(path.name + ".part")
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        with whole_file(path, "w") as file:
             writer = csv.DictWriter(file, LOG_COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(beside, path)
 
     def write(self, row: dict[str, Any]) -> None:
         with self.path.open("a", newline="", encoding="utf-8") as file:

@@ -1,0 +1,164 @@
+"""Tokenizers: known ids, round trips, and a slow textbook BPE to compare with."""
+
+import random
+import re
+import socket
+from collections import Counter
+
+import pytest
+import regex
+
+from yzlin import tokenizer as tk
+from yzlin.tokenizer import EOT, SPLIT_PATTERN, load_tokenizer, save_tokenizer, tokenizer_from_text, tokenizer_text, train_bpe
+
+CORPUS = (
+    "Once upon a time there was a little owl. The owl sang: hoo, hoo, hoo! It sang and sang, until the moon came out.\n\n"
+    "\u201cMoon,\u201d said the owl, \u201cI'll sing for you, and you'll shine for me.\u201d It's 12 o'clock.   So they did, "
+    "3 times.\tna\u00efve \u732b\u732b\u732b \U0001f600\U0001f600 aaaaaaa abababab"
+)
+
+
+def slow_bpe(text: str, vocab_size: int) -> tuple[list[bytes], dict[bytes, list[bytes]]]:
+    """The textbook: count every pair of neighbours again at each step, merge the most frequent everywhere."""
+    words = Counter(piece.encode() for piece in regex.findall(SPLIT_PATTERN, text))
+    splits = {word: [bytes([b]) for b in word] for word in words}
+    tokens = [bytes([b]) for b in range(256)]
+
+    def merge_all(token: bytes) -> None:
+        for parts in splits.values():
+            i = 0
+            while i + 1 < len(parts):
+                if parts[i] + parts[i + 1] == token:
+                    parts[i : i + 2] = [token]
+                i += 1
+
+    while len(tokens) < vocab_size - 1:
+        pairs = Counter()
+        for word, parts in splits.items():
+            for i in range(len(parts) - 1):
+                pairs[parts[i] + parts[i + 1]] += words[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda token: (-pairs[token], token))
+        tokens.append(best)
+        merge_all(best)
+        while again := [t for p in splits.values() for t in map(bytes.__add__, p, p[1:]) if t in tokens]:
+            merge_all(min(again, key=tokens.index))
+    return tokens, splits
+
+
+@pytest.fixture(scope="module")
+def small():
+    return train_bpe([CORPUS], 330)
+
+
+@pytest.mark.parametrize("size", [257, 280, 330, 420])
+def test_merges_are_those_of_the_slow_textbook_way(size):
+    tokens, splits = slow_bpe(CORPUS, size)
+    got = train_bpe([CORPUS], size)
+    assert [got.decode_single_token_bytes(i) for i in range(got.n_vocab - 1)] == tokens
+    for word, parts in splits.items():  # and the encoder cuts each word as the training left it
+        assert got.decode_tokens_bytes(got.encode_ordinary(word.decode())) == parts
+
+
+def test_merges_agree_on_random_texts():
+    rng = random.Random(0)
+    for _ in range(20):  # few letters: many ties, and many ways to spell the same token
+        text = " ".join("".join(rng.choice("abc") for _ in range(rng.randint(1, 12))) for _ in range(40))
+        tokens, splits = slow_bpe(text, 300)
+        got = train_bpe([text], 300)
+        assert [got.decode_single_token_bytes(i) for i in range(got.n_vocab - 1)] == tokens
+        for word, parts in splits.items():
+            assert got.decode_tokens_bytes(got.encode_ordinary(word.decode())) == parts
+
+
+def test_a_text_too_small_gives_fewer_merges():
+    assert train_bpe(["ab"], 1000).n_vocab == 256 + 1 + 1
+
+
+def test_the_separator_is_never_learnt():
+    a = train_bpe(["one two" + EOT + "three two"] * 3, 280)
+    b = train_bpe(["one two", "three two"] * 3, 280)
+    assert tokenizer_text(a) == tokenizer_text(b)
+
+
+def test_too_small_a_vocabulary_is_refused():
+    with pytest.raises(ValueError, match="256"):
+        train_bpe(["text"], 256)
+
+
+def test_known_ids_of_gpt2():
+    gpt2 = load_tokenizer("gpt2")
+    assert gpt2.encode_ordinary("Once upon a time") == [7454, 2402, 257, 640]
+    assert gpt2.encode_ordinary("hello world") == [31373, 995]
+    assert gpt2.n_vocab == 50257 and gpt2.eot_token == 50256
+
+
+def any_text(rng: random.Random) -> str:
+    kinds = ["az", "  ", "09", "\t\n", "\u4e00\u9fff", "\u0600\u06ff", "\U0001f300\U0001f6ff", "\u0000\ud7ff", "\ue000\uffff"]
+    return "".join(chr(rng.randint(ord(kind[0]), ord(kind[1]))) for kind in rng.choices(kinds, k=rng.randint(0, 60)))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "small"])
+def test_round_trip_of_any_text(name, small):
+    tokenizer = small if name == "small" else load_tokenizer(name)
+    rng = random.Random(1)
+    for text in ["", " ", EOT, f"a {EOT} b", *(any_text(rng) for _ in range(300))]:
+        assert tokenizer.decode(tokenizer.encode_ordinary(text)) == text
+
+
+def test_the_separator_is_one_id_and_as_typed_text_it_is_ordinary(small):
+    for tokenizer in (small, load_tokenizer("gpt2")):
+        eot = tokenizer.n_vocab - 1
+        assert tokenizer.encode(f"a{EOT}b", allowed_special={EOT}).count(eot) == 1
+        assert eot not in tokenizer.encode_ordinary(f"a{EOT}b")
+
+
+def test_it_needs_neither_a_network_nor_a_cache(monkeypatch, tmp_path):
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "nowhere"))
+    assert load_tokenizer("gpt2").encode_ordinary("a story") == [64, 1621]
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_saved_and_loaded_is_the_same_tokenizer(small, tmp_path):
+    save_tokenizer(small, tmp_path / "small.tiktoken")
+    loaded = load_tokenizer(tmp_path / "small.tiktoken")
+    assert loaded.name == "small" and loaded.encode_ordinary(CORPUS) == small.encode_ordinary(CORPUS)
+    assert tokenizer_text(tokenizer_from_text("x", tokenizer_text(loaded))) == tokenizer_text(small)
+
+
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [
+        (lambda data: data.replace(b"\n", b"\r\n"), "CRLF"),
+        (lambda data: data[:-5], "sha256"),
+        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "git-lfs"),
+        (None, "missing"),
+    ],
+)
+def test_a_damaged_gpt2_file_is_refused_and_left_alone(damage, word, tmp_path, monkeypatch):
+    path = tmp_path / "gpt2.tiktoken"
+    if damage:
+        path.write_bytes(damage(tk.BUILT_IN["gpt2"].read_bytes()))
+        before = path.read_bytes()
+    monkeypatch.setitem(tk.BUILT_IN, "gpt2", path)
+    with pytest.raises((ValueError, FileNotFoundError), match=word):
+        load_tokenizer("gpt2")
+    assert not damage or path.read_bytes() == before
+
+
+def test_damaged_text_is_refused(small):
+    lines = tokenizer_text(small).splitlines()
+    for text, word in [
+        ("\n".join(lines[1:]), "ranks 0 to"),
+        ("\n".join([*lines, lines[-1]]).replace(" 328", " 400"), "ranks 0 to"),
+        ("\n".join([*lines[:5], "%%% 5", *lines[6:]]), "line 6"),
+        ("\n".join([*lines[:5], "one two three"]), "line 6"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(word)):
+            tokenizer_from_text("bad", text)
