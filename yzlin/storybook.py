@@ -69,7 +69,7 @@ def book() -> Book:
         elif section == "plots" and line:
             plots[-1].lines.append(line)
         elif line and not line.startswith("#"):
-            if section in ("openings", "endings"):
+            if section.startswith(("openings", "endings")):
                 entries = [line]
             else:  # with commas an entry may be several words, without them each word is one
                 entries = [entry.strip() for entry in line.split(",") if entry.strip()] if "," in line else line.split()
@@ -108,7 +108,8 @@ def make_story(index: int, seed: int = 0) -> Story:
                 words[slot] = pick(lists[slot])
         return SLOT.sub(lambda match: words[match[1]], line)
 
-    lines = [fill(line) for line in (pick(lists["openings"]), *plot.lines, pick(lists["endings"]))]
+    ends = [line for kind in plot.kinds.get("ends", ["thing", "friend"]) for line in lists[f"endings {kind}"]]
+    lines = [fill(line) for line in (pick(lists["openings"]), *plot.lines, pick(ends))]
     text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", " ".join(lines))
     return Story(text, facts)
 
@@ -223,7 +224,8 @@ def _lexicon() -> dict[str, dict[str, str]]:
 
 @cache
 def _endings() -> list[re.Pattern[str]]:
-    return [re.compile(_pattern(line) + r"$") for line in book().lists["endings"]]
+    lines = [line for name, lines in book().lists.items() if name.startswith("endings") for line in lines]
+    return [re.compile(_pattern(line) + r"$") for line in lines]
 
 
 @cache

@@ -11,6 +11,7 @@ import hashlib
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import regex
@@ -28,12 +29,19 @@ BUILT_IN = {"gpt2": ROOT / "data" / "gpt2.tiktoken", "storybook": ROOT / "data" 
 # GPT-2's: merges never cross these pieces: 's and the like, a word or a number or other signs with the blank before it, blanks.
 SPLIT_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
+Pair = tuple[bytes, bytes]
+"""Two tokens that stand side by side."""
+
 
 def load_tokenizer(name: str | Path = "gpt2") -> tiktoken.Encoding:
-    """ "gpt2", "storybook" (the course's own), or the path of a .tiktoken file. Reads one local file and nothing else."""
-    path = BUILT_IN.get(str(name), Path(name))
+    """Loads "gpt2", "storybook" (the course's own), or a .tiktoken file by its path. Reads one local file, nothing else.
+
+    Raises FileNotFoundError, or ValueError for a damaged file, which is left as it is.
+    """
+    name = str(name)
+    path = BUILT_IN.get(name, Path(name))
     if not path.is_file():
-        advice = "run `git checkout data`" if str(name) in BUILT_IN else "use gpt2, storybook or a .tiktoken file"
+        advice = "run `git checkout data`" if name in BUILT_IN else "use gpt2, storybook or a .tiktoken file"
         raise FileNotFoundError(f"the tokenizer file {path} is missing: {advice}.")
     if is_lfs_pointer(path):
         raise ValueError(f"{path} is only a git-lfs pointer, not the tokenizer: run `git lfs pull`.")
@@ -45,7 +53,7 @@ def load_tokenizer(name: str | Path = "gpt2") -> tiktoken.Encoding:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no tokenizer file: it should hold only base64 and numbers.") from error
-    return tokenizer_from_text(str(name) if str(name) in BUILT_IN else path.stem, text)
+    return tokenizer_from_text(name if name in BUILT_IN else path.name, text)  # never "gpt2" for a file that is not
 
 
 def tokenizer_from_text(name: str, text: str) -> tiktoken.Encoding:
@@ -81,54 +89,48 @@ def _encoding(name: str, ranks: dict[bytes, int]) -> tiktoken.Encoding:
 def train_bpe(texts: Iterable[str], vocab_size: int, name: str = "bpe") -> tiktoken.Encoding:
     """Learns a byte-level BPE: the 256 bytes, then merges, then the one special token: vocab_size ids.
 
-    `<|endoftext|>` in a text separates and is never learnt from. Of two merges that are equally frequent, the one whose
-    bytes come first in order is made. A text too small for so many merges gives fewer. Raises ValueError for a
-    vocab_size under 257.
+    Each step merges the pair of neighbours that is most frequent; of equally frequent pairs, the one whose bytes come
+    first. `<|endoftext|>` in a text separates and is never learnt from. A text too small for so many merges gives fewer.
+    Raises ValueError for a vocab_size under 257.
     """
     if vocab_size < 257:
         raise ValueError(f"vocab_size is {vocab_size}: it must be at least 257, the 256 bytes and {EOT}.")
     words = _count_words(texts)
     counts = list(words.values())
     splits = [[bytes([byte]) for byte in word] for word in words]  # each word as its tokens: single bytes at first
-    rank = {bytes([byte]): byte for byte in range(256)}
+    tokens = [bytes([byte]) for byte in range(256)]
 
-    # How often each two neighbours occur, under their joined bytes, and in which words. Kept up to date, never recounted.
-    count: Counter[bytes] = Counter()
-    where: defaultdict[bytes, set[int]] = defaultdict(set)
+    # How often each pair occurs, and in which words. Kept up to date, never recounted.
+    count: Counter[Pair] = Counter()
+    where: defaultdict[Pair, set[int]] = defaultdict(set)
     for number, split in enumerate(splits):
-        for joined in _neighbours(split):
-            count[joined] += counts[number]
-            where[joined].add(number)
-    heap = [(-n, joined) for joined, n in count.items()]
+        for pair in pairwise(split):
+            count[pair] += counts[number]
+            where[pair].add(number)
+    heap = [(-n, pair) for pair, n in count.items()]
     heapq.heapify(heap)
 
-    while len(rank) < vocab_size - 1 and heap:
-        n, token = heapq.heappop(heap)
-        if -n != count[token]:
+    while len(tokens) < vocab_size - 1 and heap:
+        n, best = heapq.heappop(heap)
+        if -n != count[best]:
             continue  # an old entry: a newer one has the count of today
-        rank[token] = len(rank)
-        merge_now = {token}
-        changed: set[bytes] = set()
-        while merge_now:
-            # A merge can bring together two neighbours that spell an older token. The encoder joins those at once.
-            token = min(merge_now, key=rank.__getitem__)
-            merge_now.remove(token)
-            for number in where.pop(token):
-                before, after = splits[number], _merge(splits[number], token)
-                splits[number] = after
-                for joined in _neighbours(before):
-                    count[joined] -= counts[number]
-                    changed.add(joined)
-                for joined in _neighbours(after):
-                    count[joined] += counts[number]
-                    where[joined].add(number)
-                    changed.add(joined)
-                    if joined in rank:
-                        merge_now.add(joined)
-        for joined in changed:
-            if count[joined] > 0:
-                heapq.heappush(heap, (-count[joined], joined))
-    return _encoding(name, rank)
+        # Always a new token: where the same bytes stand between two cuts, the merges so far have cut them up alike, so
+        # no other pair can have spelt it before. tiktoken, which knows tokens and not pairs, merges as we do here.
+        tokens.append(best[0] + best[1])
+        changed: set[Pair] = set()
+        for number in where.pop(best):
+            before, after = splits[number], _merge(splits[number], best)
+            splits[number] = after
+            for pair in pairwise(before):
+                count[pair] -= counts[number]
+            for pair in pairwise(after):
+                count[pair] += counts[number]
+                where[pair].add(number)
+            changed.update(pairwise(before), pairwise(after))
+        for pair in changed:
+            if count[pair] > 0:
+                heapq.heappush(heap, (-count[pair], pair))
+    return _encoding(name, {token: rank for rank, token in enumerate(tokens)})
 
 
 def _count_words(texts: Iterable[str]) -> Counter[bytes]:
@@ -141,18 +143,13 @@ def _count_words(texts: Iterable[str]) -> Counter[bytes]:
     return Counter({word.encode(): count for word, count in words.items()})
 
 
-def _neighbours(split: list[bytes]) -> list[bytes]:
-    """What each two neighbours spell together."""
-    return [left + right for left, right in zip(split, split[1:], strict=False)]
-
-
-def _merge(split: list[bytes], token: bytes) -> list[bytes]:
-    """The tokens of one word, with each two neighbours that spell `token` made one, from the left."""
+def _merge(split: list[bytes], pair: Pair) -> list[bytes]:
+    """The tokens of one word, with each two neighbours that are `pair` made one, from the left."""
     merged: list[bytes] = []
     i = 0
     while i < len(split):
-        if i + 1 < len(split) and split[i] + split[i + 1] == token:
-            merged.append(token)
+        if tuple(split[i : i + 2]) == pair:
+            merged.append(pair[0] + pair[1])
             i += 2
         else:
             merged.append(split[i])
