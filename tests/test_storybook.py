@@ -6,7 +6,19 @@ import re
 
 import pytest
 
-from yzlin.storybook import GENDER_OF, PRONOUNS, SLOT, WORD, _lexicon, book, check_story, coherence, make_story, openings, stories
+from yzlin.storybook import (
+    GENDER_OF,
+    PRONOUNS,
+    SLOT,
+    WORD,
+    _lexicon,
+    book,
+    check_story,
+    coherence,
+    make_story,
+    openings,
+    stories,
+)
 
 COUNT = 20_000
 

@@ -18,33 +18,41 @@ CORPUS = (
 )
 
 
-def slow_bpe(text: str, vocab_size: int) -> tuple[list[bytes], dict[bytes, list[bytes]]]:
-    """The textbook: count every pair of neighbours again at each step, merge the most frequent everywhere."""
-    words = Counter(piece.encode() for piece in regex.findall(SPLIT_PATTERN, text))
-    splits = {word: [bytes([b]) for b in word] for word in words}
-    tokens = [bytes([b]) for b in range(256)]
-
-    def merge_all(token: bytes) -> None:
-        for parts in splits.values():
-            i = 0
-            while i + 1 < len(parts):
-                if parts[i] + parts[i + 1] == token:
-                    parts[i : i + 2] = [token]
-                i += 1
-
+def slow_bpe(text: str, vocab_size: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
+    """The textbook: count every pair of the whole text again at each step, merge the most frequent everywhere."""
+    splits = [[bytes([b]) for b in piece.encode()] for piece in regex.findall(SPLIT_PATTERN, text)]
+    tokens, merges = [bytes([b]) for b in range(256)], []
     while len(tokens) < vocab_size - 1:
-        pairs = Counter()
-        for word, parts in splits.items():
-            for i in range(len(parts) - 1):
-                pairs[parts[i] + parts[i + 1]] += words[word]
+        pairs = Counter((split[i], split[i + 1]) for split in splits for i in range(len(split) - 1))
         if not pairs:
             break
-        best = min(pairs, key=lambda token: (-pairs[token], token))
-        tokens.append(best)
-        merge_all(best)
-        while again := [t for p in splits.values() for t in map(bytes.__add__, p, p[1:]) if t in tokens]:
-            merge_all(min(again, key=tokens.index))
-    return tokens, splits
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        tokens.append(best[0] + best[1])
+        splits = [apply([best], split) for split in splits]
+    return tokens, merges
+
+
+def apply(merges: list[tuple[bytes, bytes]], split: list[bytes]) -> list[bytes]:
+    """A word after these merges, in this order, each from the left."""
+    split = list(split)
+    for left, right in merges:
+        i = 0
+        while i + 1 < len(split):
+            if split[i] == left and split[i + 1] == right:
+                split[i : i + 2] = [left + right]
+            i += 1
+    return split
+
+
+def assert_same_as_slow(text: str, vocab_size: int) -> None:
+    tokens, merges = slow_bpe(text, vocab_size)
+    got = train_bpe([text], vocab_size)
+    assert got.n_vocab == len(tokens) + 1 and len(set(tokens)) == len(tokens)  # no token has two ranks
+    assert [got.decode_single_token_bytes(i) for i in range(len(tokens))] == tokens
+    for word in set(regex.findall(SPLIT_PATTERN, text)):  # and tiktoken cuts each word as the merges in order do
+        by_hand = apply(merges, [bytes([b]) for b in word.encode()])
+        assert got.decode_tokens_bytes(got.encode_ordinary(word)) == by_hand
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +62,14 @@ def small():
 
 @pytest.mark.parametrize("size", [257, 280, 330, 420])
 def test_merges_are_those_of_the_slow_textbook_way(size):
-    tokens, splits = slow_bpe(CORPUS, size)
-    got = train_bpe([CORPUS], size)
-    assert [got.decode_single_token_bytes(i) for i in range(got.n_vocab - 1)] == tokens
-    for word, parts in splits.items():  # and the encoder cuts each word as the training left it
-        assert got.decode_tokens_bytes(got.encode_ordinary(word.decode())) == parts
+    assert_same_as_slow(CORPUS, size)
 
 
 def test_merges_agree_on_random_texts():
     rng = random.Random(0)
-    for _ in range(20):  # few letters: many ties, and many ways to spell the same token
-        text = " ".join("".join(rng.choice("abc") for _ in range(rng.randint(1, 12))) for _ in range(40))
-        tokens, splits = slow_bpe(text, 300)
-        got = train_bpe([text], 300)
-        assert [got.decode_single_token_bytes(i) for i in range(got.n_vocab - 1)] == tokens
-        for word, parts in splits.items():
-            assert got.decode_tokens_bytes(got.encode_ordinary(word.decode())) == parts
+    for letters in ["ab", "abc", "aab\u732b"] * 8:  # few letters: many ties, and many ways to spell the same token
+        words = ["".join(rng.choice(letters) for _ in range(rng.randint(1, 12))) for _ in range(40)]
+        assert_same_as_slow(" ".join(words), 256 + rng.randint(2, 60))
 
 
 def test_a_text_too_small_gives_fewer_merges():
@@ -128,8 +128,26 @@ def test_it_needs_neither_a_network_nor_a_cache(monkeypatch, tmp_path):
 def test_a_file_saved_and_loaded_is_the_same_tokenizer(small, tmp_path):
     save_tokenizer(small, tmp_path / "small.tiktoken")
     loaded = load_tokenizer(tmp_path / "small.tiktoken")
-    assert loaded.name == "small" and loaded.encode_ordinary(CORPUS) == small.encode_ordinary(CORPUS)
+    assert loaded.name == "small.tiktoken" and loaded.encode_ordinary(CORPUS) == small.encode_ordinary(CORPUS)
     assert tokenizer_text(tokenizer_from_text("x", tokenizer_text(loaded))) == tokenizer_text(small)
+
+
+def test_the_text_of_gpt2_is_its_file():
+    assert tokenizer_text(load_tokenizer("gpt2")).encode() == tk.BUILT_IN["gpt2"].read_bytes()
+
+
+def test_a_file_of_ones_own_is_never_taken_for_gpt2(small, tmp_path):
+    save_tokenizer(small, tmp_path / "gpt2.tiktoken")
+    assert load_tokenizer(tmp_path / "gpt2.tiktoken").name != "gpt2"
+
+
+def test_a_failed_save_leaves_the_old_file(small, tmp_path, monkeypatch):
+    path = tmp_path / "t.tiktoken"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(tk.base64, "b64encode", lambda token: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_tokenizer(small, path)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
@@ -152,6 +170,12 @@ def test_a_damaged_gpt2_file_is_refused_and_left_alone(damage, word, tmp_path, m
     assert not damage or path.read_bytes() == before
 
 
+def test_a_binary_file_is_refused(tmp_path):
+    (tmp_path / "x.tiktoken").write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match="no tokenizer file"):
+        load_tokenizer(tmp_path / "x.tiktoken")
+
+
 def test_damaged_text_is_refused(small):
     lines = tokenizer_text(small).splitlines()
     for text, word in [
@@ -159,6 +183,8 @@ def test_damaged_text_is_refused(small):
         ("\n".join([*lines, lines[-1]]).replace(" 328", " 400"), "ranks 0 to"),
         ("\n".join([*lines[:5], "%%% 5", *lines[6:]]), "line 6"),
         ("\n".join([*lines[:5], "one two three"]), "line 6"),
+        ("\n".join(["eHl6 0", *lines[1:]]), "all 256 bytes"),
+        ("", "all 256 bytes"),
     ]:
         with pytest.raises(ValueError, match=re.escape(word)):
             tokenizer_from_text("bad", text)

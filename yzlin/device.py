@@ -39,7 +39,7 @@ def pick_dtype(wanted: str, device: torch.device) -> str:
     return "float32"
 
 
-def bfloat16_gain(size: int = 512, rounds: int = 5) -> float:
+def bfloat16_gain(size: int = 512, rounds: int = 20) -> float:
     """How many times faster a bfloat16 matrix product is than a float32 one on this CPU: a probe of some milliseconds."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -1,0 +1,99 @@
+"""Rules that every notebook keeps and that can be read off its file."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from yzlin import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+NAMES = [path.relative_to(ROOT).as_posix() for path in NOTEBOOKS]
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def test_the_notebooks_are_there():
+    assert {"00", "01", "08", "09"} <= {path.name[:2] for path in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+class TestNotebook:
+    def test_begins_with_title_promise_and_times(self, path):
+        first = source(cells(path, "markdown")[0])
+        assert first.startswith(f"# {path.name[:2]} "), "the title begins with the notebook's number"
+        assert "At the end of this page" in first
+        assert re.search(r"Read: \d+ minutes?\. Run: \d+ (seconds?|minutes?) on 2 CPU cores.*Before: ", first, re.S)
+
+    def test_ends_with_what_you_can_do_now(self, path):
+        assert source(cells(path, "markdown")[-1]).startswith("## What you can do now")
+
+    def test_is_executed_in_order_without_errors(self, path):
+        counts = [cell["execution_count"] for cell in cells(path, "code")]
+        assert counts == list(range(1, len(counts) + 1))
+        for cell in cells(path, "code"):
+            for output in cell["outputs"]:
+                assert output["output_type"] != "error" and output.get("name") != "stderr", source(cell)
+
+    def test_cells_are_short(self, path):
+        for cell in cells(path, "code"):
+            lines = [line for line in source(cell).splitlines() if line.strip()]
+            assert len(lines) <= 15 or source(cell).lstrip().startswith("class "), source(cell)
+
+    def test_checks_itself(self, path):
+        assert sum("assert" in source(cell) or "check_" in source(cell) for cell in cells(path, "code")) >= 1
+
+    def test_breaks_something_on_purpose(self, path):
+        assert any(re.search(r"break it|went wrong", source(cell), re.I) for cell in cells(path, "markdown"))
+
+    def test_what_fails_under_strict_nbval_is_not_used(self, path):
+        for cell in cells(path, "code"):
+            text = source(cell)
+            assert not re.search(r"clear_output|@interact|%%time|%time\b|with Output\(|savefig\([^)]*svg", text), text
+            assert not text.rstrip().endswith(";"), text
+            assert "NBVAL_SKIP" not in text and "skip-execution" not in str(cell["metadata"].get("tags", [])), text
+            assert not re.search(r"torch\.manual_seed\([^)]*\)\s*$", text), text
+
+    def test_outputs_hold_no_addresses_and_no_paths_of_this_machine(self, path):
+        for cell in cells(path, "code"):
+            for output in cell["outputs"]:
+                text = json.dumps(output.get("text", "")) + json.dumps(output.get("data", {}).get("text/plain", ""))
+                assert not re.search(r"0x[0-9a-f]{6,}", text), text
+                assert "/home/" not in text and "/Users/" not in text and str(ROOT) not in text, text
+
+    def test_every_figure_has_an_alt_text(self, path):
+        for cell in cells(path, "code"):
+            for output in cell["outputs"]:
+                assert "image/svg+xml" not in output.get("data", {})
+                if "image/png" in output.get("data", {}):
+                    assert len(output["metadata"].get("image/png", {}).get("alt", "")) > 20, source(cell)
+        for cell in cells(path, "markdown"):
+            assert "![](" not in source(cell)
+
+    def test_every_axis_has_a_name(self, path):
+        for cell in cells(path, "code"):
+            if "plt.subplots" in source(cell) and 'axis("off")' not in source(cell):
+                assert "xlabel" in source(cell) and "ylabel" in source(cell), source(cell)
+
+    def test_nothing_is_linked_hot_from_the_web(self, path):
+        for cell in cells(path, "markdown"):
+            assert not re.search(r"!\[[^]]*\]\(https?:|<img[^>]*https?:|<script|<iframe", source(cell))
+
+    def test_metadata_is_clean(self, path):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        assert "widgets" not in notebook["metadata"]
+        assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+        assert b"\r" not in path.read_bytes()
+
+    def test_terms_are_explained_once(self, path):
+        bold = re.findall(r"\*\*([^*]+)\*\*", "\n".join(source(cell) for cell in cells(path, "markdown")))
+        spoken = {"Break it.", "Break it:", "break it", "Think:", "Check it another way.", "short"}
+        terms = [term for term in bold if term not in spoken and not re.match(r"\d\d ", term)]
+        assert len(terms) == len(set(terms)), sorted(term for term in terms if terms.count(term) > 1)

@@ -1,0 +1,352 @@
+"""Training: the schedule by hand, resume against an unbroken run, accumulation against one big batch, refusals."""
+
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from yzlin.checkpoint import convert_keys, load_checkpoint, load_model, save_checkpoint
+from yzlin.generate import Decoder, generate, stream, tell_stories
+from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.prepare import load_meta
+from yzlin.train import PRESETS, Stop, TrainArgs, get_lr, read_log, train
+
+TINY = TrainArgs(
+    n_layer=2, n_head=2, n_embed=16, block_size=32, dropout=0.1, batch_size=4, max_iters=12, warmup_iters=3,
+    learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=2, eval_stories=0, log_interval=2, device="cpu", dtype="float32",
+)  # fmt: skip
+
+
+@pytest.fixture
+def args(book_data, tmp_path):
+    return replace(TINY, data=str(book_data), out=str(tmp_path / "run"))
+
+
+def weights(path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(path)["model"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def timeless(path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k not in ("tokens_per_s", "seconds")} for row in read_log(path)]
+
+
+def test_learning_rate_by_hand():
+    args = replace(TINY, warmup_iters=4, max_iters=12, learning_rate=1.0, min_lr=0.2)
+    got = [get_lr(i, args) for i in (0, 1, 3, 4, 8, 12, 99)]
+    assert got == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.6, 0.2, 0.2])
+    assert get_lr(6, args) == pytest.approx(0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_the_original_run_is_a_preset():
+    a = PRESETS["cuda"]
+    assert (a.n_layer, a.n_head, a.n_embed, a.block_size, a.vocab_size) == (8, 8, 768, 128, 50304)
+    assert (a.batch_size, a.accumulation, a.max_iters, a.warmup_iters) == (64, 10, 8000, 2000)
+    assert (a.learning_rate, a.min_lr, a.beta1, a.beta2, a.weight_decay, a.grad_clip) == (6e-4, 6e-5, 0.9, 0.95, 0.1, 1.0)
+    assert (a.eval_interval, a.eval_iters, a.log_interval) == (1000, 200, 10)
+
+
+def test_a_run_leaves_what_it_promises(args):
+    result = train(args, progress=False)
+    assert result["finished"] and result["iter_num"] == 12
+    rows = read_log(args.out + "/log.csv")
+    assert [row["iter"] for row in rows] == [0, 2, 4, 6, 8, 10, 12]
+    assert [row["iter"] for row in rows if row["val_loss"] is not None] == [0, 4, 8, 12]
+    assert rows[-1]["tokens"] == 12 * 4 * 32
+    vocab_size = load_meta(args.data)["vocab_size"]
+    assert rows[0]["val_loss"] == pytest.approx(math.log(vocab_size), abs=0.1) > rows[-1]["val_loss"]
+    best = load_checkpoint(args.out + "/checkpoint.pt")
+    assert {"model", "optimizer", "model_args", "iter_num", "best_val_loss"} <= best.keys()
+    assert best["best_val_loss"] == min(row["val_loss"] for row in rows if row["val_loss"] is not None)
+    model, tokenizer, _ = load_model(args.out + "/checkpoint.pt")
+    assert tokenizer.n_vocab == vocab_size == model.args.vocab_size and not model.training
+
+
+def test_the_same_run_twice_is_the_same(args, tmp_path):
+    train(args, progress=False)
+    train(replace(args, out=str(tmp_path / "again")), progress=False)
+    assert same(weights(args.out + "/last.pt"), weights(tmp_path / "again" / "last.pt"))
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights_and_log(args, tmp_path):
+    train(args, progress=False)
+    broken = replace(args, out=str(tmp_path / "broken"))
+    for stop_at in (2, 6, 10):
+
+        def stop(row, stop_at=stop_at):
+            if row["iter"] == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+
+        result = train(replace(broken, init_from="auto"), on_log=stop, progress=False)
+        assert not result["finished"] and "--init_from resume" in result["message"]
+    assert train(replace(broken, init_from="resume"), progress=False)["finished"]
+    a, b = load_checkpoint(args.out + "/last.pt"), load_checkpoint(broken.out + "/last.pt")
+    assert same(a["model"], b["model"])
+    for state_a, state_b in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values(), strict=True):
+        assert same(state_a, state_b)
+    assert timeless(args.out + "/log.csv") == timeless(broken.out + "/log.csv")
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_and_log(args, tmp_path):
+    args = replace(args, max_iters=60)
+    train(args, progress=False)
+    out = tmp_path / "killed"
+    options = [f"--{k}={v}" for k, v in vars(replace(args, out=str(out), init_from="auto")).items() if not isinstance(v, bool)]
+    command = [sys.executable, "-m", "yzlin", "train", "--preset", "cpu", *options]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not (out / "last.pt").exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    assert same(weights(args.out + "/last.pt"), weights(out / "last.pt"))
+    assert timeless(args.out + "/log.csv") == timeless(out / "log.csv")
+
+
+def test_accumulation_is_one_big_batch(args, tmp_path):
+    plain = replace(args, dropout=0.0, max_iters=3, weight_decay=0.0)
+    train(replace(plain, accumulation=4), progress=False)
+    # The same 16 windows an iteration, their loss averaged in one go, by a bare loop.
+    from yzlin.batches import Batches
+
+    torch.manual_seed(plain.seed)
+    model = yzlinGPT(ModelArgs(32, load_meta(args.data)["vocab_size"], 2, 2, 16))
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    batches = Batches(args.data, 32, 4, plain.seed, True, load_meta(args.data)["vocab_size"] - 1)
+    for step in range(3):
+        optimizer.param_groups[0]["lr"] = get_lr(step, plain)
+        x, y = (torch.cat(part) for part in zip(*(batches.get_batch("train", step * 4 + i) for i in range(4)), strict=True))
+        model(x, y)[1].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    got = weights(args.out + "/last.pt")
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(got[name], weight, atol=1e-5, rtol=1e-4)
+
+
+def test_float16_with_the_scaler_runs(args):
+    result = train(replace(args, dtype="float16", max_iters=4), progress=False)
+    assert result["finished"] and load_checkpoint(args.out + "/last.pt")["scaler"]["scale"] > 0
+
+
+def test_a_run_is_never_overwritten(args):
+    train(args, progress=False)
+    with pytest.raises(FileExistsError, match="resume"):
+        train(args, progress=False)
+    before = weights(args.out + "/last.pt")
+    assert train(replace(args, init_from="auto"), progress=False)["finished"]  # over already: nothing to do
+    assert same(before, weights(args.out + "/last.pt"))
+
+
+def test_other_model_or_other_data_is_refused(args, tmp_path):
+    train(args, progress=False)
+    with pytest.raises(ValueError, match="n_layer was 2 and is 3"):
+        train(replace(args, init_from="resume", n_layer=3), progress=False)
+    from yzlin.prepare import prepare
+
+    prepare("storybook", tmp_path / "other", "storybook", count=400, seed=9, progress=False)
+    with pytest.raises(ValueError, match="other data"):
+        train(replace(args, init_from="resume", data=str(tmp_path / "other")), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        (dict(data="nowhere"), FileNotFoundError, "prepare"),
+        (dict(init_from="resume"), FileNotFoundError, "missing"),
+        (dict(init_from="magic"), ValueError, "magic"),
+        (dict(vocab_size=100), ValueError, "vocab_size"),
+        (dict(device="cuda:99"), ValueError, "cuda"),
+        (dict(dtype="float8"), ValueError, "float8"),
+    ],
+)
+def test_refused_before_work_starts(args, change, error, word):
+    if "device" in change and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(error, match=word):
+        train(replace(args, **change), progress=False)
+    assert not os.path.exists(args.out + "/last.pt")
+
+
+def test_a_run_directory_belongs_to_one_run(args):
+    def second(row):
+        with pytest.raises(RuntimeError, match="in use"):
+            train(replace(args, init_from="auto"), progress=False)
+
+    train(replace(args, max_iters=2), on_log=second, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(args, monkeypatch):
+    train(replace(args, max_iters=8, eval_interval=4), progress=False)
+    before = weights(args.out + "/last.pt")
+    forward = yzlinGPT.forward
+
+    def poisoned(self, idx, targets=None):
+        logits, loss = forward(self, idx, targets)
+        return logits, loss * math.nan
+
+    monkeypatch.setattr(yzlinGPT, "forward", poisoned)
+    with pytest.raises(Stop, match="the loss is nan at iteration 10.*last good"):
+        train(replace(args, init_from="resume"), progress=False)
+    assert same(before, weights(args.out + "/last.pt"))
+
+
+def test_a_checkpoint_that_would_run_code_does_not(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "boom"),)
+
+    torch.save({"model": Bomb(), "model_args": {}}, tmp_path / "bomb.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb()))
+    for name in ("bomb.pt", "plain.pt"):
+        with pytest.raises(ValueError, match="not loaded|damaged"):
+            load_checkpoint(tmp_path / name)
+    assert not (tmp_path / "boom").exists()
+
+
+def test_damaged_checkpoints_are_refused(args, tmp_path):
+    train(replace(args, max_iters=2), progress=False)
+    data = open(args.out + "/last.pt", "rb").read()
+    for cut in (0, 10, len(data) // 2, len(data) - 10):
+        (tmp_path / "cut.pt").write_bytes(data[:cut])
+        with pytest.raises(ValueError, match="cut.pt"):
+            load_checkpoint(tmp_path / "cut.pt")
+    (tmp_path / "pointer.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match="git-lfs"):
+        load_checkpoint(tmp_path / "pointer.pt")
+    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="no model"):
+        load_checkpoint(tmp_path / "other.pt")
+
+
+def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"model": 1})
+    before = path.read_bytes()
+
+    def half(checkpoint, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="free some space"):
+        save_checkpoint(path, {"model": 2})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_of_the_original_project_loads(tmp_path):
+    args = ModelArgs(block_size=8, vocab_size=50257, n_layer=2, n_head=2, n_embed=8)
+    model = yzlinGPT(args)
+    state = {}
+    for name, weight in model.state_dict().items():
+        if "mlp_norm" not in name:
+            state["_orig_mod." + name.replace("attention_norm", "norm")] = weight + 0.5 * ("norm" in name)
+    torch.save({"model": state, "model_args": vars(args), "iter_num": 7, "best_val_loss": torch.tensor(1.5)}, tmp_path / "o.pt")
+    loaded, tokenizer, checkpoint = load_model(tmp_path / "o.pt")
+    assert tokenizer.name == "gpt2" and checkpoint["iter_num"] == 7
+    for block in loaded.transformer.blocks:
+        assert torch.equal(block.attention_norm.weight, torch.full((8,), 1.5))
+        assert torch.equal(block.mlp_norm.weight, torch.full((8,), 1.5))
+    assert "transformer.norm.weight" in convert_keys(state)
+
+
+@pytest.fixture(scope="module")
+def little(book_data, tmp_path_factory):
+    out = str(tmp_path_factory.mktemp("little") / "run")
+    train(replace(TINY, data=str(book_data), out=out, max_iters=4), progress=False)
+    return out + "/checkpoint.pt", *load_model(out + "/checkpoint.pt")[:2]
+
+
+def test_the_cache_gives_the_logits_of_the_whole_window(little):
+    _, model, tokenizer = little
+    torch.manual_seed(0)
+    idx = torch.randint(tokenizer.n_vocab, (3, 80))
+    for first in (1, 5, 32, 40):
+        decoder = Decoder(model, 3)
+        got = decoder(idx[:, :first][:, -32:])
+        for t in range(first, 80):
+            want = model(idx[:, max(0, t - 32) : t])[0][:, -1]
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+            got = decoder(idx[:, t : t + 1])
+
+
+def test_a_story_goes_on_past_the_window(little):
+    _, model, tokenizer = little
+    prompt = "Once upon a time there was a little girl named Mia. " * 5
+    text = generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=1)
+    assert text.startswith(prompt) and len(tokenizer.encode_ordinary(text)) > 60
+    assert text == generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=1)
+    assert text != generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=2)
+
+
+def test_a_story_stops_at_its_end_and_when_asked(little):
+    _, model, tokenizer = little
+    with torch.no_grad():
+        for name, weight in (("eot", tokenizer.eot_token), ("word", 300)):
+            changed, _, _ = load_model(little[0])
+            changed.transformer.norm.weight.zero_()
+            changed.lm_head.weight.data[weight] += 0  # all logits are equal now: greedy takes id 0
+            assert len(list(stream(changed, tokenizer, "a", max_tokens=5, temperature=0))) == 5, name
+    pieces = []
+    for piece in stream(model, tokenizer, "a", max_tokens=50, should_stop=lambda: len(pieces) >= 3):
+        pieces.append(piece)
+    assert len(pieces) == 3
+
+
+def test_no_half_characters(little, monkeypatch):
+    _, model, tokenizer = little
+    wanted = iter(tokenizer.encode_ordinary("\u732b\U0001f600 ok") + [tokenizer.eot_token])
+    monkeypatch.setattr("yzlin.generate.sample_next", lambda *_: torch.tensor([[next(wanted)]]))
+    pieces = list(stream(model, tokenizer, ""))
+    assert "".join(pieces) == "\u732b\U0001f600 ok" and all("\ufffd" not in piece for piece in pieces)
+
+
+@pytest.mark.parametrize("bad", [dict(temperature=-1), dict(top_k=0), dict(max_tokens=0)])
+def test_bad_generation_numbers_are_refused(little, bad):
+    _, model, tokenizer = little
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        list(stream(model, tokenizer, "a", **bad))
+
+
+@pytest.mark.parametrize("prompt", ["", " ", "<|endoftext|>", "\u4ece\u524d", "\U0001f600" * 100, "x" * 10_000])
+def test_any_beginning_is_handled(little, prompt):
+    _, model, tokenizer = little
+    assert generate(model, tokenizer, prompt, max_tokens=3).startswith(prompt)
+
+
+def test_many_stories_at_once(little):
+    _, model, tokenizer = little
+    texts = tell_stories(model, tokenizer, 5, temperature=1.0)
+    assert len(texts) == 5 and len(set(texts)) == 5 and not any("<|endoftext|>" in text for text in texts)
+
+
+def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "yzlin", *words], input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=120
+    )
+
+
+def test_command_line_generate(little):
+    done = run("generate", "--checkpoint", little[0], "--max_tokens", "5", "--seed", "1", "Once upon")
+    assert done.returncode == 0 and done.stdout.startswith("Once upon")
+    dialogue = run("generate", "--checkpoint", little[0], "--max_tokens", "60", "--seed", "1", stdin="Once upon a time\n\nq\n")
+    assert dialogue.returncode == 0 and dialogue.stdout.count("[Enter goes on, q ends]") >= 1
+    for bad in (["--temperature", "-1"], ["--checkpoint", "nowhere.pt"], ["--max_tokens", "0"]):
+        refused = run("generate", "--checkpoint", little[0], *bad, "Once")
+        assert refused.returncode == 2 and refused.stderr.startswith("yzlin generate:") and "Traceback" not in refused.stderr
+
+
+def test_command_line_doctor():
+    done = run("doctor")
+    assert done.returncode == 0 and done.stdout.startswith("ok   Python") and "intact" in done.stdout

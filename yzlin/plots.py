@@ -1,0 +1,84 @@
+"""Figures: the live plot of a training run, next-token bars. Colours: Okabe and Ito's, told apart by every reader."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from IPython.display import display
+from matplotlib.figure import Figure
+
+from yzlin.train import read_log
+
+BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
+PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, BLACK)
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Shows a figure in the notebook with a text for readers who cannot see it."""
+    display(fig, metadata={"image/png": {"alt": alt}})
+    plt.close(fig)
+
+
+class LossPlot:
+    """The four curves of a run in one figure that redraws itself: loss, coherence, learning rate, tokens a second.
+
+    Give `plot` itself to `train(..., on_log=plot)`. It begins with what is in log.csv already, so a cell that was stopped
+    and run again goes on with the same curves; without a training it draws a run that is over or goes on elsewhere.
+    """
+
+    alt = "Four panels against tokens seen: train and val loss, coherence of sampled stories, learning rate, tokens a second"
+
+    def __init__(self, log: str | Path | None = None, seconds: float = 2.0) -> None:
+        self.rows: list[dict[str, Any]] = read_log(log) if log and Path(log).exists() else []
+        self.seconds, self.drawn = seconds, 0.0
+        self.fig, axes = plt.subplots(2, 2, figsize=(10, 5.5), layout="constrained")
+        self.axes = axes.flat
+        self._draw()
+        self.handle = display(self.fig, display_id=True, metadata={"image/png": {"alt": self.alt}})
+        plt.close(self.fig)
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Takes a row of the log; draws at most once in `seconds`, so that the plot costs the run almost nothing."""
+        self.rows.append(row)
+        if time.monotonic() - self.drawn >= self.seconds:
+            self.update()
+
+    def update(self) -> None:
+        """Draws now."""
+        self._draw()
+        self.handle.update(self.fig, metadata={"image/png": {"alt": self.alt}})
+        self.drawn = time.monotonic()
+
+    def _draw(self) -> None:
+        loss, coherence, lr, speed = self.axes
+        for axis in self.axes:
+            axis.clear()
+            axis.grid(alpha=0.3)
+            axis.set_xlabel("tokens seen (millions)")
+        self._curve(loss, "train_loss", BLUE, "train")
+        self._curve(loss, "val_loss", ORANGE, "val", "o-")
+        loss.set_ylabel("loss (nats a token)")
+        if self.rows:
+            loss.legend()
+        self._curve(coherence, "coherence", GREEN, "coherence", "o-")
+        coherence.set(ylabel="coherent stories (share)", ylim=(-0.03, 1.03))
+        self._curve(lr, "lr", PURPLE, "lr")
+        lr.set_ylabel("learning rate")
+        self._curve(speed, "tokens_per_s", RED, "speed")
+        speed.set_ylabel("tokens a second")
+
+    def _curve(self, axis: Any, column: str, colour: str, label: str, style: str = "-") -> None:
+        points = [(row["tokens"] / 1e6, row[column]) for row in self.rows if row.get(column) is not None]
+        if points:
+            axis.plot(*zip(*points, strict=True), style, color=colour, label=label, markersize=4)
+
+
+def token_bars(words: list[str], shares: list[float], title: str) -> Figure:
+    """The likeliest next tokens as bars, the likeliest on top."""
+    fig, axis = plt.subplots(figsize=(7, 0.35 * len(words) + 1), layout="constrained")
+    axis.barh([repr(word) for word in words][::-1], shares[::-1], color=BLUE)
+    axis.set(xlabel="probability", xlim=(0, 1), title=title)
+    return fig
