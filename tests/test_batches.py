@@ -46,10 +46,11 @@ def test_a_batch_depends_on_seed_split_and_number_alone(data):
 
 def test_aligned_windows_begin_at_a_story_start(data):
     tokens = np.fromfile(data / "train.bin", dtype="<u2")
-    firsts = {int(tokens[0])} | {int(tokens[i + 1]) for i in range(len(tokens) - 1) if tokens[i] == EOT}
+    seconds = {int(tokens[i + 1]) for i in range(len(tokens) - 1) if tokens[i] == EOT}
     batches = Batches(data, T, 64, align=True, eot=EOT)
-    seen = {row[0] for number in range(30) for row in batches.get_batch("train", number)[0].tolist()}
-    assert seen <= firsts and len(seen) > 80
+    rows = [row for number in range(30) for row in batches.get_batch("train", number)[0].tolist()]
+    assert all(row[0] == EOT for row in rows)  # as a prompt begins, too
+    assert {row[1] for row in rows} <= seconds and len({row[1] for row in rows}) > 80
 
 
 def test_clear_errors(data, tmp_path):

@@ -17,7 +17,7 @@ SPLITS = ("train", "val")
 class Batches:
     """Reads data_dir/train.bin and val.bin (flat uint16 token ids) as memory maps and cuts windows out of them.
 
-    align: windows begin at a story's start (the place after an `eot` id) instead of anywhere.
+    align: windows begin where a story begins, with the `eot` id that ended the one before it, instead of anywhere.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class Batches:
             self.windows[split] = sliding_window_view(tokens, block_size + 1)
             self.starts[split] = len(tokens) - block_size
             if align:
-                starts = np.concatenate(([0], np.flatnonzero(tokens == eot) + 1))
+                starts = np.flatnonzero(tokens == eot)
                 self.starts[split] = starts[starts < len(tokens) - block_size]
+                if not len(self.starts[split]):
+                    raise ValueError(f"{data_dir} has no story that fills a window of {block_size}: use --no-align.")
 
     def get_batch(self, split: str, number: int) -> tuple[Tensor, Tensor]:
         """Batch `number` of a split: x and y, both (B, T) int64, y shifted by one. The same number is the same batch."""

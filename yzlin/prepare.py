@@ -1,4 +1,4 @@
-"""Text -> train.bin, val.bin and meta.json, in one pass over blocks: memory does not grow with the text.
+"""Text -> train.bin, val.bin and meta.json, block by block: memory does not grow with the text.
 
 train.bin and val.bin are flat uint16 token ids, little-endian; each story ends with the id of `<|endoftext|>`.
 """
@@ -10,42 +10,59 @@ import codecs
 import errno
 import gzip
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
+import signal
+import sys
+import zlib
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import tiktoken
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from yzlin import __version__
 from yzlin.files import is_lfs_pointer
-from yzlin.storybook import stories as storybook_stories
 from yzlin.tokenizer import EOT, load_tokenizer, save_tokenizer, train_bpe
 
-BLOCK = 2**20  # characters in a block, about
+BLOCK = 2**20  # bytes of text in a block, about
 BPE_SAMPLE = 32 * 2**20  # characters that train:N learns from, at most
-BLANK_LINES = "\n\n"
 KINDS = (".txt", ".jsonl", ".gz", ".zst")
+OUTPUTS = {"train.bin", "val.bin", "meta.json", "tokenizer.tiktoken"}
+
+# What separates the stories of a file, and the bytes after which a block of it may end. PIECE: nothing does.
+BLANK_LINES, JSON_LINES, PIECE = "blank lines", "JSON lines", "none"
+ENDS = {EOT: (EOT.encode(),), BLANK_LINES: (b"\n\n", b"\n\r\n"), JSON_LINES: (b"\n",)}
 
 
 @dataclass
 class Block:
-    """What one block of text became: uint16 ids, stories and utf-8 bytes of each split, and each story's hash."""
+    """Some of the text, still as bytes, that ends where a story ends."""
 
-    ids: dict[str, np.ndarray]
-    stories: dict[str, int]
-    text_bytes: dict[str, int]
-    hashes: list[int]
+    data: bytes
+    separator: str
+    path: Path | str
+    offset: int  # of the block in its file, in bytes
+    line: int  # the number of its first line, from 1
+    read: int  # how much of the source was read for it, in the unit of the progress bar
+
+
+@dataclass
+class Tokens:
+    """What blocks became: for train and val, how often each id occurs (vocab_size,) and the hash of each story."""
+
+    counts: dict[str, np.ndarray]
+    hashes: dict[str, array]
 
 
 def prepare(
@@ -65,312 +82,436 @@ def prepare(
     """Writes the folder `out` (train.bin, val.bin, meta.json), whole or not at all, and returns what is in meta.json.
 
     source: a .txt, .jsonl (its `field`), .gz or .zst file, a folder of such files, or "storybook" (`count` stories).
-    A story goes to val by its hash alone, so that stories added later move none; equal stories share a split.
-    The result does not depend on `workers`. Errors are ValueError, FileNotFoundError, FileExistsError or OSError.
+    Stories are what stands between two `<|endoftext|>`, else between blank lines, else a file is one piece.
+
+    A story goes to val by its hash alone: stories added later move none, and equal stories share a split, so nothing of
+    val was seen in training. Where that leaves a split too short for a window of block_size tokens and its target (one
+    book, a handful of stories), each different story stands once and val is the last val_share of all tokens.
+    A piece longer than a block goes to train whole, unhashed. The result does not depend on `workers`.
+
+    Memory: some blocks a worker, and 8 bytes a story. Errors: ValueError, FileNotFoundError, FileExistsError, OSError.
     """
-    out = Path(out)
-    if out.exists() and not force:
-        raise FileExistsError(f"{out} is there already: use --force to make it again, or another --out.")
+    if not 0 < val_share < 1:
+        raise ValueError(f"val_share is {val_share}: it must lie between 0 and 1.")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}: it must be at least 1.")
     reader = Source(source, field, count, seed)
-    separator, digest, characters = survey(reader, progress)
-    room = shutil.disk_usage(nearest_folder(out)).free
-    if room < characters:
-        raise OSError(
-            errno.ENOSPC, f"{out} may need {characters / 2**20:.0f} MB, and {room / 2**20:.0f} MB are free: make room"
-        )
-    beside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)  # what a killed run left
-    beside.mkdir(parents=True)
-    try:
-        encoding = learn_or_load(tokenizer, reader, separator)
+    with whole_folder(Path(out), force, reader.text_bytes) as folder:
+        encoding = learn_or_load(tokenizer, reader)
         if encoding.n_vocab > 2**16:
             raise ValueError(f"{tokenizer} has {encoding.n_vocab} ids, and uint16 holds 65,536: use a smaller vocabulary.")
-        options = (beside, encoding, characters, val_share, workers or os.cpu_count() or 1, progress)
-        counts = write_bins(reader.pieces(), separator, *options)
-        if separator and not all(counts["stories"].values()):
-            separator = None  # too few stories to share out: the last tenth of the text is val
-            counts = write_bins(reader.pieces(), separator, *options)
-        for split, tokens in counts["tokens"].items():
-            if tokens <= block_size:
+        how = (reader, encoding, folder, workers or cores(), progress)
+        tokens = encode_all(*how, val_share)
+        by_hash = all(counts.sum() > block_size for counts in tokens.counts.values())
+        if not by_hash:
+            if not sum(counts.sum() for counts in tokens.counts.values()):
+                raise ValueError(f"{source} is empty: give a text with stories in it.")
+            tokens = encode_all(*how, val_share=0, once=True)
+            if not cut_tail(tokens, folder, val_share, block_size):
                 raise ValueError(
-                    f"{source} is too short: {split} would hold {tokens} tokens, a window needs {block_size + 1}. "
-                    "Give a longer text, or a smaller --block_size."
+                    f"{source} is too short: it has {tokens.counts['train'].sum()} tokens, and train and val need a window "
+                    f"of {block_size + 1} each. Give a longer text, or a smaller --block_size."
                 )
         meta = {
             "tokenizer": encoding.name,
             "vocab_size": encoding.n_vocab,
-            **counts,
-            "separator": {EOT: EOT, BLANK_LINES: "blank lines", None: "none: the last part of the text is val"}[separator],
-            "source": str(source) if source == "storybook" else Path(source).name,
-            "sha256": digest,
+            **statistics(tokens, encoding),
+            "separator": ", ".join(sorted(set(reader.separators.values()))),
+            "val": "by each story's hash" if by_hash else "the last part of the tokens",
+            "source": str(source) if not reader.separators.keys() - {"storybook"} else Path(source).resolve().name,
+            "sha256": reader.digest.hexdigest(),
             "yzlin": __version__,
         }
         if encoding.name != "gpt2":
-            save_tokenizer(encoding, beside / "tokenizer.tiktoken")
-        (beside / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        old = out.with_name(f".{out.name}.old")
+            save_tokenizer(encoding, folder / "tokenizer.tiktoken")
+        (folder / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return meta
+
+
+@contextmanager
+def whole_folder(out: Path, force: bool, need: int) -> Iterator[Path]:
+    """Yields a folder beside `out`, which takes its name at the end of the block: `out` is never half, nor lost.
+
+    need: bytes that must be free. Raises FileExistsError where `out` is there, and even with `force` where it holds
+    anything but prepared data.
+    """
+    out = out.resolve()
+    beside, old = (out.with_name(f".{out.name}.{end}") for end in ("part", "old"))
+    if old.exists() and not out.exists():
+        os.replace(old, out)  # a run was killed between the two renames below
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file, not a folder: choose another --out.")
+    found = {path.name for path in out.iterdir()} if out.exists() else set()
+    if found and (not force or found - OUTPUTS):
+        others = f" and holds other things ({min(found - OUTPUTS)})" if found - OUTPUTS else ""
+        advice = "choose another --out" if others else "use --force to make it again, or another --out"
+        raise FileExistsError(f"{out} is there already{others}: {advice}.")
+    beside.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(beside / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise FileExistsError(f"another run is preparing {out} just now: wait for it, or choose another --out.") from error
+    try:
+        for path in beside.iterdir():  # what a killed run left
+            if path.name != "lock":
+                path.unlink()
+        free = shutil.disk_usage(beside).free
+        if free < need:
+            raise OSError(f"{out} may take {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: make room on that disk.")
+        yield beside
+        lock.release()
+        (beside / "lock").unlink(missing_ok=True)
+        shutil.rmtree(old, ignore_errors=True)
         if out.exists():
             os.replace(out, old)
         os.replace(beside, out)
         shutil.rmtree(old, ignore_errors=True)
-        return meta
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(errno.ENOSPC, f"the disk of {out} is full: make room and prepare again; nothing was changed") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(f"no room left for {out}: make room on that disk and prepare again. Nothing was changed.") from error
         raise
     finally:
+        lock.release()
         shutil.rmtree(beside, ignore_errors=True)
+        if old.exists() and not out.exists():
+            os.replace(old, out)
 
 
 class Source:
-    """A text to prepare, read as often as needed, a piece of some 100 kB to 1 MB at a time."""
+    """A text to prepare, read as often as needed, in blocks that end where a story ends."""
 
     def __init__(self, source: str | Path, field: str, count: int, seed: int) -> None:
-        self.name, self.field, self.count, self.seed = str(source), field, count, seed
         path = Path(source)
-        self.paths: list[Path] = []
+        self.field, self.count, self.seed, self.paths = field, count, seed, [path]
+        self.separators: dict[Path | str, str] = {}
+        self.digest = hashlib.sha256()  # of the text last read, its files unpacked and one after another
         if path.is_dir():
-            self.paths = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in KINDS)
+            files = (p for p in path.rglob("*") if p.suffix.lower() in KINDS and not p.name.startswith("."))
+            self.paths = sorted(p for p in files if p.is_file())
             if not self.paths:
                 raise FileNotFoundError(f"{path} holds no {', '.join(KINDS)} file: name a file or another folder.")
-        elif path.is_file():
-            self.paths = [path]
-        elif self.name != "storybook":
-            raise FileNotFoundError(f"{path} is missing: name a text file, a folder of them, or the word storybook.")
+        elif not path.is_file():
+            if str(source) != "storybook":
+                raise FileNotFoundError(f"{path} is missing: name a text file, a folder of them, or the word storybook.")
+            self.paths, self.separators = [], {"storybook": EOT}
+        sizes = [(p.stat().st_size, p.suffix.lower() in (".gz", ".zst")) for p in self.paths]
+        self.total = sum(size for size, _ in sizes) if self.paths else count  # what Block.read runs up to
+        self.text_bytes = sum(4 * size if packed else size for size, packed in sizes) if self.paths else 700 * count
+        for p in self.paths:
+            if is_lfs_pointer(p):
+                raise ValueError(f"{p} is only a git-lfs pointer, not the text: run `git lfs pull`.")
+            self.separators[p] = find_separator(p)
 
-    def pieces(self) -> Iterator[str]:
-        """The text in order; where one file or jsonl line or story ends, `<|endoftext|>` stands."""
+    def blocks(self) -> Iterator[Block]:
+        self.digest = hashlib.sha256()
         if not self.paths:
-            for story in storybook_stories(self.count, self.seed):
-                yield story.text + EOT
+            yield from self._storybook()
+        before = 0
         for path in self.paths:
-            if is_lfs_pointer(path):
-                raise ValueError(f"{path} is only a git-lfs pointer, not the text: run `git lfs pull`.")
-            with open_file(path) as file:
-                is_lines = ".jsonl" in path.suffixes
-                yield from self._json_lines(path, file) if is_lines else decoded(path, file)
-            if len(self.paths) > 1:
-                yield EOT
+            yield from self._file(path, self.separators[path], before)
+            before += path.stat().st_size
 
-    def _json_lines(self, path: Path, file: IO[bytes]) -> Iterator[str]:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    text = json.loads(line)[self.field]
-                except (ValueError, KeyError, TypeError, IndexError) as error:
-                    raise ValueError(f"{path} line {number} is no JSON object with {self.field!r}: name --field.") from error
-                if not isinstance(text, str):
-                    raise ValueError(f"{path} line {number}: {self.field!r} is no text: name another --field.")
-                yield text + EOT
+    def _storybook(self) -> Iterator[Block]:
+        from yzlin.storybook import stories
 
+        held: list[str] = []
+        for number, story in enumerate(stories(self.count, self.seed), 1):
+            held.append(story.text + EOT)
+            if number % 1000 == 0 or number == self.count:
+                data = "".join(held).encode()
+                self.digest.update(data)
+                yield Block(data, EOT, "storybook", 0, 1, number)
+                held = []
 
-def open_file(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path)  # type: ignore[return-value]
-    if path.suffix == ".zst":
-        try:
-            import zstandard
-        except ImportError as error:
-            raise ImportError(f"{path} needs the package zstandard: `pip install zstandard`, or unpack it first.") from error
-        return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True))
-    return path.open("rb")
-
-
-def decoded(path: Path, file: IO[bytes]) -> Iterator[str]:
-    """The file's text, a block at a time. Raises ValueError where it is not UTF-8."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")()
-    position = 0
-    try:
-        while data := file.read(BLOCK):
-            yield decoder.decode(data).replace("\r\n", "\n")
-            position += len(data)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 near byte {position + error.start}: save it as UTF-8 first.") from error
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or cut off ({error}): get it again.") from error
-
-
-def survey(reader: Source, progress: bool) -> tuple[str | None, str, int]:
-    """A first quick look: what separates the stories, the sha256 of the text, and its length in characters."""
-    digest, characters, found, any_text = hashlib.sha256(), 0, None, False
-    tail = ""
-    for piece in tqdm(reader.pieces(), "looking", disable=not progress, unit=" pieces", leave=False):
-        digest.update(piece.encode())
-        characters += len(piece)
-        any_text = any_text or bool(piece.replace(EOT, "").strip())
-        joined, tail = tail + piece, piece[-len(EOT) :]
-        if EOT in joined:
-            found = EOT
-        elif found is None and BLANK_LINES in joined:
-            found = BLANK_LINES
-    if not any_text:
-        raise ValueError(f"{reader.name} is empty: give a file with text in it.")
-    return found, digest.hexdigest(), characters
-
-
-def blocks(pieces: Iterable[str], separator: str | None) -> Iterator[str]:
-    """The text in blocks of about a million characters that end where a story ends (or a word, with no separator)."""
-    held: list[str] = []
-    length = 0
-    for piece in pieces:
-        held.append(piece)
-        length += len(piece)
-        if length >= BLOCK:
-            text = "".join(held)
-            cut = text.rfind(separator or " ")
-            cut = cut + len(separator or "") if cut > 0 else 0
-            if not cut and not separator:
-                cut = len(text)
+    def _file(self, path: Path, separator: str, before: int) -> Iterator[Block]:
+        held, offset, line = bytearray(), 0, 1
+        for data, read in chunks(path):
+            self.digest.update(data)
+            held += data
+            if len(held) < BLOCK:
+                continue
+            if separator == PIECE:
+                cut = between_words(held)
+            else:
+                start = max(0, len(held) - len(data) - len(EOT))
+                cut = max(held.rfind(end, start) + len(end) if end in held[start:] else 0 for end in ENDS[separator])
             if cut:
-                yield text[:cut]
-            held, length = [text[cut:]], len(text) - cut
-    if length:
-        yield "".join(held)
+                yield Block(bytes(held[:cut]), separator, path, offset, line, before + read)
+                offset, line = offset + cut, line + held.count(b"\n", 0, cut)
+                del held[:cut]
+        if separator == PIECE and offset == 0:  # a piece of less than a block is a story like any other
+            separator = EOT
+        elif separator == PIECE:
+            held += EOT.encode()
+        if held:
+            yield Block(bytes(held), separator, path, offset, line, before + path.stat().st_size)
 
 
-def encode_block(text: str, separator: str | None, encoding: tiktoken.Encoding, val_share: float) -> Block:
-    """The ids of one block's stories, each with the separator's id behind it. tiktoken works without the GIL."""
-    if separator is None:
-        parts: dict[str, list[str]] = {"train": [text], "val": []}  # write_bins decides where val begins
-        hashes: list[int] = []
+def between_words(held: bytearray) -> int:
+    """Where to cut a long piece: before the blank between two words, where its ids stay those of the uncut text."""
+    start = max(0, len(held) - 2**16)
+    cut = max((match.end() for match in re.finditer(rb"\S(?=[ \n]\S)", held[start:])), default=0)
+    if cut:
+        return start + cut
+    cut = len(held) - 1  # a script without blanks: before the last character, which may not be all there
+    while cut and held[cut] & 0xC0 == 0x80:
+        cut -= 1
+    return cut or len(held)
+
+
+def find_separator(path: Path) -> str:
+    """What separates the stories of a file: `<|endoftext|>` where it occurs, else blank lines, else nothing."""
+    if ".jsonl" in [suffix.lower() for suffix in path.suffixes]:
+        return JSON_LINES
+    blank, tail = False, b""
+    for data, _ in chunks(path):
+        data = tail + data
+        if EOT.encode() in data:
+            return EOT
+        blank = blank or any(end in data for end in ENDS[BLANK_LINES])
+        tail = data[-len(EOT) :]
+    return BLANK_LINES if blank else PIECE
+
+
+def chunks(path: Path) -> Iterator[tuple[bytes, int]]:
+    """The bytes of a file, unpacked, some at a time, and how many bytes of it were read so far."""
+    with path.open("rb") as raw:
+        try:
+            if path.suffix.lower() == ".zst":
+                yield from ((data, raw.tell()) for data in unzstd(raw, path))
+            else:
+                file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
+                while data := file.read(BLOCK):
+                    yield data, raw.tell()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is damaged or cut off ({error}): get it again.") from error
+
+
+def unzstd(raw: IO[bytes], path: Path) -> Iterator[bytes]:
+    """The unpacked bytes of a .zst file, of all its frames. Raises EOFError where the last is not complete."""
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+
+            new_frame, zstd_error = zstd.ZstdDecompressor, zstd.ZstdError
+        else:
+            import zstandard
+
+            new_frame, zstd_error = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
+    except ImportError as error:
+        raise ImportError(f"{path} needs the package zstandard: `pip install zstandard`, or unpack it first.") from error
+    frame = None
+    while data := raw.read(BLOCK // 16):
+        while data:
+            frame = frame or new_frame()
+            try:
+                yield frame.decompress(data)
+            except zstd_error as error:
+                raise EOFError(error) from error
+            data = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+    if frame:
+        raise EOFError("the last frame is not complete")
+
+
+def block_text(block: Block) -> str:
+    try:
+        text = block.data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{block.path} is not UTF-8 at byte {block.offset + error.start}: save it as UTF-8 first.") from error
+    return (text if block.offset else text.removeprefix("\ufeff")).replace("\r\n", "\n")
+
+
+def block_stories(block: Block, field: str) -> list[str]:
+    """The stories of a block, without the blanks around them; empty ones are left out."""
+    texts = [block_text(block)]
+    if block.separator == BLANK_LINES:
+        texts = texts[0].split("\n\n")
+    elif block.separator == JSON_LINES:
+        lines = enumerate(texts[0].split("\n"), block.line)
+        texts = [json_text(line, field, f"{block.path} line {number}") for number, line in lines if line.strip()]
+    return [story for text in texts for part in text.split(EOT) if (story := part.strip())]
+
+
+def json_text(line: str, field: str, where: str) -> str:
+    try:
+        text = json.loads(line)[field]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where} is no JSON object with the field {field!r}: name another --field.") from error
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: the field {field!r} is no text: name another --field.")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # \ud83d alone is half a character
+
+
+def encode_block(
+    block: Block, field: str, encoding: tiktoken.Encoding, val_share: float
+) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
+    """The uint16 ids of each split, every story's with `<|endoftext|>` behind, and the hash of each story.
+
+    Runs in many threads at once: tiktoken works without Python's lock.
+    """
+    parts: dict[str, list[str]] = {"train": [], "val": []}
+    hashes: dict[str, list[int]] = {"train": [], "val": []}
+    if block.separator == PIECE:
+        text = block_text(block)
+        parts["train"] = [text if text.strip() else ""]
     else:
-        parts, hashes = {"train": [], "val": []}, []
-        for story in text.split(EOT) if separator == EOT else re.split(r"\n\s*\n", text):
-            if story := story.strip():
-                value = int.from_bytes(hashlib.blake2b(story.encode(), digest_size=8).digest(), "little")
-                hashes.append(value)
-                parts["val" if value < val_share * 2**64 else "train"].append(story)
-    end = EOT if separator else ""
+        for story in block_stories(block, field):
+            value = int.from_bytes(hashlib.blake2b(story.encode(), digest_size=8).digest(), "little")
+            split = "val" if value < val_share * 2**64 else "train"
+            hashes[split].append(value)
+            parts[split] += (story, EOT)
     ids = {
-        split: encoding.encode_to_numpy("".join(story + end for story in some), allowed_special={EOT}).astype("<u2")
-        for split, some in parts.items()
+        split: encoding.encode_to_numpy("".join(texts), allowed_special={EOT}).astype("<u2") for split, texts in parts.items()
     }
-    return Block(
-        ids,
-        {split: len(some) for split, some in parts.items()},
-        {split: sum(len(story.encode()) for story in some) for split, some in parts.items()},
-        hashes,
-    )
+    return ids, hashes
 
 
-def write_bins(
-    pieces: Iterable[str],
-    separator: str | None,
-    folder: Path,
+def encode_all(
+    source: Source,
     encoding: tiktoken.Encoding,
-    characters: int,
-    val_share: float,
+    folder: Path,
     workers: int,
     progress: bool,
-) -> dict[str, Any]:
-    """Encodes block by block, `workers` at a time, and writes them in order. Returns the counts of meta.json."""
-    tokens, stories, text_bytes = ({"train": 0, "val": 0} for _ in range(3))
-    hashes = array("Q")
-    seen = np.zeros(encoding.n_vocab, dtype=np.int64)
-    files = {split: (folder / f"{split}.bin").open("wb") for split in tokens}
-    done = 0
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=characters, desc="tokens", unit="B", unit_scale=True, disable=not progress) as bar,
-    ):
-        waiting: deque = deque()
+    val_share: float,
+    once: bool = False,
+) -> Tokens:
+    """Encodes the source into folder/train.bin and val.bin, `workers` blocks at a time, in order.
 
-        def write_oldest() -> None:
-            nonlocal done
-            length, future = waiting.popleft()
-            block = future.result()
-            if separator is None:
-                block = move_tail_to_val(block, done, length, characters, val_share)
-            for split, ids in block.ids.items():
-                files[split].write(ids.tobytes())
-                tokens[split] += len(ids)
-                stories[split] += block.stories[split]
-                text_bytes[split] += block.text_bytes[split]
-                seen[:] += np.bincount(ids, minlength=len(seen))
-            hashes.extend(block.hashes)
-            done += length
-            bar.update(length)
+    once: of equal stories, only the first is written.
+    """
+    splits = ("train", "val")
+    tokens = Tokens({split: np.zeros(encoding.n_vocab, np.int64) for split in splits}, {split: array("Q") for split in splits})
+    files = {split: (folder / f"{split}.bin").open("wb") for split in splits}
+    waiting: deque = deque()  # (block's place in the source, its ids to come), in order
+    known: set[int] = set()
+    unit = "B" if source.paths else " stories"
+    bar = tqdm(total=source.total, desc="tokens", unit=unit, unit_scale=True, disable=not progress, dynamic_ncols=True)
 
+    def write_oldest() -> None:
+        read, future = waiting.popleft()
+        ids, hashes = future.result()
+        if once:
+            ids["train"] = first_of_equals(ids["train"], hashes["train"], known, encoding.eot_token)
+        for split in splits:
+            files[split].write(ids[split].tobytes())
+            tokens.counts[split] += np.bincount(ids[split], minlength=encoding.n_vocab)
+            tokens.hashes[split].extend(hashes[split])
+        bar.update(read - bar.n)
+
+    with ThreadPoolExecutor(workers) as pool, bar:
         try:
-            for text in blocks(pieces, separator):
-                waiting.append((len(text), pool.submit(encode_block, text, separator, encoding, val_share)))
-                if len(waiting) > 2 * workers:  # never more than some blocks in memory
+            for block in source.blocks():
+                waiting.append((block.read, pool.submit(encode_block, block, source.field, encoding, val_share)))
+                if len(waiting) > workers + 2:  # never more than some blocks in memory
                     write_oldest()
             while waiting:
                 write_oldest()
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
         finally:
             for _, future in waiting:
                 future.cancel()
             for file in files.values():
                 file.close()
-    single = [len(encoding.decode_single_token_bytes(i)) == 1 and i != encoding.eot_token for i in range(encoding.n_vocab)]
-    high = [is_single and encoding.decode_single_token_bytes(i)[0] >= 0x80 for i, is_single in enumerate(single)]
+    return tokens
+
+
+def first_of_equals(ids: np.ndarray, hashes: list[int], known: set[int], eot: int) -> np.ndarray:
+    """The ids of the stories that are not known yet; adds them to `known`. A part of a long piece has no hash: it stays."""
+    stories = np.split(ids, np.flatnonzero(ids == eot) + 1)
+    new = []
+    for i, story in enumerate(stories):
+        if i >= len(hashes) or hashes[i] not in known:
+            new.append(story)
+        known.update(hashes[i : i + 1])
+    return np.concatenate(new)
+
+
+def cut_tail(tokens: Tokens, folder: Path, val_share: float, block_size: int) -> bool:
+    """Moves the last val_share of the tokens, at least a window, from train.bin to val.bin. False: there are too few."""
+    total = int(tokens.counts["train"].sum())
+    length = max(block_size + 1, round(val_share * total))
+    if total - length <= block_size:
+        return False
+    with (folder / "train.bin").open("r+b") as train, (folder / "val.bin").open("wb") as val:
+        train.seek(2 * (total - length))
+        while data := train.read(2 * BLOCK):
+            val.write(data)
+            moved = np.bincount(np.frombuffer(data, "<u2"), minlength=len(tokens.counts["train"]))
+            tokens.counts["train"] -= moved
+            tokens.counts["val"] += moved
+        train.truncate(2 * (total - length))
+    return True
+
+
+def statistics(tokens: Tokens, encoding: tiktoken.Encoding) -> dict[str, Any]:
+    """The counts of meta.json. text_bytes: utf-8 bytes of the stories, the ends not counted (for bits per byte)."""
+    spelt = [encoding.decode_single_token_bytes(i) for i in range(encoding.n_vocab - 1)] + [b""]
+    lengths = np.array([len(token) for token in spelt])
+    parts = np.array([not is_utf8(token) for token in spelt])
+    counts = tokens.counts
+    all_ids = counts["train"] + counts["val"]
+    unique = {split: np.unique(np.frombuffer(hashes, np.uint64)) for split, hashes in tokens.hashes.items()}
     return {
-        "tokens": tokens,
-        "stories": stories,
-        "text_bytes": text_bytes,
-        "bytes_per_token": round(sum(text_bytes.values()) / max(1, sum(tokens.values())), 4),
-        "broken_characters": round(float(seen[high].sum() / max(1, seen.sum())), 4),
-        "ids_seen_100_times": int((seen >= 100).sum()),
-        "repeated_stories": len(hashes) - len(np.unique(np.frombuffer(hashes, dtype=np.uint64))) if hashes else 0,
+        "tokens": {split: int(n.sum()) for split, n in counts.items()},
+        "stories": {split: int(n[encoding.eot_token]) for split, n in counts.items()},
+        "text_bytes": {split: int(n @ lengths) for split, n in counts.items()},
+        "bytes_per_token": round(int(all_ids @ lengths) / int(all_ids.sum()), 4),
+        "broken_characters": round(int(all_ids @ parts) / int(all_ids.sum()), 4),
+        "ids_seen_100_times": int((all_ids >= 100).sum()),
+        "repeated_stories": sum(len(tokens.hashes[split]) - len(unique[split]) for split in unique),
+        "stories_in_both_splits": len(np.intersect1d(*unique.values(), assume_unique=True)),
     }
 
 
-def move_tail_to_val(block: Block, done: int, length: int, characters: int, val_share: float) -> Block:
-    """For a text in one piece: what lies behind (1 - val_share) of its characters is val."""
-    ids = block.ids["train"]
-    share = min(1.0, max(0.0, ((1 - val_share) * characters - done) / length))  # of this block, the part that is train
-    cut = round(share * len(ids))
-    byte_cut = round(share * block.text_bytes["train"])
-    return Block(
-        {"train": ids[:cut], "val": ids[cut:]},
-        {"train": 1 if done == 0 else 0, "val": 1 if share < 1 <= share + length else 0},
-        {"train": byte_cut, "val": block.text_bytes["train"] - byte_cut},
-        [],
-    )
+def is_utf8(data: bytes) -> bool:
+    try:
+        codecs.decode(data, "utf-8")
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
-def learn_or_load(name: str, reader: Source, separator: str | None) -> tiktoken.Encoding:
+def learn_or_load(name: str, source: Source) -> tiktoken.Encoding:
     """The tokenizer by its name; `train:4096` learns one of 4,096 ids from the text (its first 32 million characters)."""
     if not name.startswith("train:"):
         return load_tokenizer(name)
-    try:
-        vocab_size = int(name.removeprefix("train:"))
-    except ValueError as error:
-        raise ValueError(f"tokenizer {name}: write train: and the number of ids, as in train:4096.") from error
+    size = name.removeprefix("train:")
+    if not size.isdecimal() or not 257 <= int(size) <= 2**16:
+        raise ValueError(f"tokenizer {name}: write train: and the number of ids, 257 to 65536, as in train:4096.")
 
     def sample() -> Iterator[str]:
         length = 0
-        for text in blocks(reader.pieces(), separator):
-            yield text
-            length += len(text)
+        for block in source.blocks():
+            for story in [block_text(block)] if block.separator == PIECE else block_stories(block, source.field):
+                yield story
+                length += len(story)
             if length >= BPE_SAMPLE:
                 return
 
-    return train_bpe(sample(), vocab_size, name=f"bpe{vocab_size}")
+    return train_bpe(sample(), int(size), name=f"bpe{size}")
 
 
-def nearest_folder(path: Path) -> Path:
-    """The closest folder above that is there."""
-    path = path.resolve().parent
-    while not path.exists():
-        path = path.parent
-    return path
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_meta(data_dir: str | Path) -> dict[str, Any]:
     """meta.json of a prepared folder."""
     path = Path(data_dir) / "meta.json"
     if not path.is_file():
-        advice = "python -m yzlin prepare storybook --tokenizer storybook" if "storybook" in str(data_dir) else (
-            "python -m yzlin prepare TEXT"
-        )  # fmt: skip
-        raise FileNotFoundError(f"{path} is missing: make it with `{advice} --out {data_dir}`.")
+        advice = "storybook --tokenizer storybook" if "storybook" in str(data_dir) else "TEXT"
+        raise FileNotFoundError(f"{path} is missing: make it with `python -m yzlin prepare {advice} --out {data_dir}`.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        assert {"tokenizer", "vocab_size", "tokens", "text_bytes", "sha256"} <= meta.keys()
+    except (ValueError, AttributeError, AssertionError) as error:
         raise ValueError(f"{path} is damaged: prepare it again with --force.") from error
+    return meta
 
 
 def data_tokenizer(data_dir: str | Path) -> tiktoken.Encoding:
@@ -397,34 +538,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     is_book = options.source == "storybook"
-    meta = prepare(
-        options.source,
-        options.out or f"data/{Path(options.source).name.split('.')[0]}",
-        options.tokenizer or ("storybook" if is_book else "gpt2"),
-        workers=options.workers,
-        force=options.force,
-        block_size=options.block_size,
-        field=options.field,
-        count=options.stories,
-        seed=options.seed,
-    )
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the half-made folder is removed
+    try:
+        meta = prepare(
+            options.source,
+            options.out or f"data/{Path(options.source).resolve().name.split('.')[0]}",
+            options.tokenizer or ("storybook" if is_book else "gpt2"),
+            workers=options.workers,
+            force=options.force,
+            block_size=options.block_size,
+            field=options.field,
+            count=options.stories,
+            seed=options.seed,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(describe(meta))
     return 0
 
 
 def describe(meta: dict[str, Any]) -> str:
     """What was prepared, in some lines, with advice where the tokenizer does not suit the text."""
-    tokens, stories = meta["tokens"], meta["stories"]
+    tokens, stories, seen = meta["tokens"], meta["stories"], meta["ids_seen_100_times"]
     lines = [
-        f"train: {tokens['train']:,} tokens, {stories['train']:,} stories; val: {tokens['val']:,} tokens, {stories['val']:,} stories",
-        f"{meta['bytes_per_token']:.2f} bytes a token; {meta['repeated_stories']:,} stories stand more than once, "
-        "and equal stories share a split, so none of val was seen in training",
-        f"{meta['ids_seen_100_times']:,} of the {meta['vocab_size']:,} ids occur 100 times or more: a vocabulary much larger "
-        "than that cannot be learnt from this text",
+        *(f"{split}: {tokens[split]:,} tokens, {stories[split]:,} stories" for split in ("train", "val")),
+        f"val is chosen {meta['val']}"
+        if "hash" in meta["val"]
+        else f"val is {meta['val']}: the stories are too few to share out",
+        f"{meta['repeated_stories']:,} stories repeat an earlier one; {meta['stories_in_both_splits']:,} stand in both splits",
+        f"{meta['bytes_per_token']:.2f} bytes a token; {meta['broken_characters']:.1%} of the tokens are a part of a character",
+        f"{seen:,} of the {meta['vocab_size']:,} ids occur 100 times or more: a vocabulary much larger cannot be learnt from "
+        "this text",
     ]
     if meta["bytes_per_token"] < 1.7:
-        lines.append(
-            f"{meta['broken_characters']:.0%} of the tokens are only a part of a character: this tokenizer was made for "
-            "another language. Learn one from your text: --tokenizer train:4096"
-        )
+        lines.append("This tokenizer was made for another language. Learn one from your text: --tokenizer train:4096")
     return "\n".join(lines)
