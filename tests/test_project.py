@@ -70,7 +70,9 @@ def test_the_package_is_thin():
 
 
 def test_importing_yzlin_needs_neither_widgets_nor_matplotlib():
-    code = "import sys, yzlin, yzlin.train, yzlin.generate; print(*{'ipywidgets', 'matplotlib', 'IPython'} & sys.modules.keys())"
+    code = (
+        "import sys, yzlin, yzlin.train, yzlin.generate; print(*{'ipywidgets', 'matplotlib', 'IPython'} & sys.modules.keys())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0 and done.stdout.strip() == "", done.stdout + done.stderr
 

@@ -65,7 +65,9 @@ def test_template_words_never_pass_for_a_fact():
     lexicon = _lexicon()
     fixed = [line for plot in book().plots for line in plot.lines]
     lists = book().lists
-    fixed += [w for key, words in lists.items() if not key.startswith(("things", "places", "helpers", "girls", "boys")) for w in words]
+    fixed += [
+        w for key, words in lists.items() if not key.startswith(("things", "places", "helpers", "girls", "boys")) for w in words
+    ]
     for line in fixed:
         for word in WORD.findall(SLOT.sub(" ", line)):
             for group in ("noun", "helper", "place"):
@@ -101,7 +103,11 @@ def pronoun_flipped(story, rng):
 
 def other_thing_found(story, rng):
     first, second = halves(story.text)
-    return first + " " + swap_word(second, story.facts["noun"], rng.choice([n for n in _lexicon()["noun"] if n != story.facts["noun"]]))
+    return (
+        first
+        + " "
+        + swap_word(second, story.facts["noun"], rng.choice([n for n in _lexicon()["noun"] if n != story.facts["noun"]]))
+    )
 
 
 def ending_dropped(story, rng):

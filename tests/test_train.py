@@ -20,7 +20,8 @@ from yzlin.train import PRESETS, Stop, TrainArgs, get_lr, read_log, train
 
 TINY = TrainArgs(
     n_layer=2, n_head=2, n_embed=16, block_size=32, dropout=0.1, batch_size=4, max_iters=12, warmup_iters=3,
-    learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=2, eval_stories=0, log_interval=2, device="cpu", dtype="float32",
+    learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=2, eval_stories=0, log_interval=2, device="cpu",
+    dtype="float32",
 )  # fmt: skip
 
 

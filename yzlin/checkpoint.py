@@ -71,9 +71,7 @@ def convert_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def load_model(
-    path: str | Path, device: str | torch.device = "cpu"
-) -> tuple[yzlinGPT, tiktoken.Encoding, dict[str, Any]]:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> tuple[yzlinGPT, tiktoken.Encoding, dict[str, Any]]:
     """The model in evaluation mode, its tokenizer, and the whole checkpoint."""
     checkpoint = load_checkpoint(path, device)
     known = {field.name for field in fields(ModelArgs)}

@@ -20,8 +20,9 @@ Finding = tuple[bool, str]  # ok or not, and the line to print
 
 def look() -> Iterator[Finding]:
     """Every check in turn. False stands for what must be mended; advice alone is not a failure."""
-    yield sys.version_info >= (3, 10), f"Python {platform.python_version()}" + (
-        "" if sys.version_info >= (3, 10) else ": install Python 3.10 or newer"
+    yield (
+        sys.version_info >= (3, 10),
+        f"Python {platform.python_version()}" + ("" if sys.version_info >= (3, 10) else ": install Python 3.10 or newer"),
     )
     yield from packages()
     yield from device()
@@ -73,8 +74,10 @@ def device() -> Iterator[Finding]:
     else:
         gain = bfloat16_gain()
         yield True, f"device: CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads (no GPU is needed)"
-        yield True, f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time" + (
-            "" if gain > 1.2 else ", no gain: float32 is used"
+        yield (
+            True,
+            f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time"
+            + ("" if gain > 1.2 else ", no gain: float32 is used"),
         )
 
 

@@ -172,9 +172,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     model, tokenizer, _ = load_model(options.checkpoint, pick_device(options.device))
-    how = dict(
-        max_tokens=options.max_tokens, temperature=options.temperature, top_k=options.top_k or None, seed=options.seed
-    )
+    how = dict(max_tokens=options.max_tokens, temperature=options.temperature, top_k=options.top_k or None, seed=options.seed)
     if options.prompt is None:
         if not sys.stdin.isatty():
             print("Reading beginnings from standard input.")

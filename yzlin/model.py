@@ -177,9 +177,7 @@ class yzlinGPT(nn.Module):
         return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
     @torch.no_grad()
-    def generate(
-        self, idx: Tensor, max_generate_tokens: int, temperature: float = 1.0, top_k: int | None = None
-    ) -> Tensor:
+    def generate(self, idx: Tensor, max_generate_tokens: int, temperature: float = 1.0, top_k: int | None = None) -> Tensor:
         """Appends max_generate_tokens sampled ids to idx (B, T) -> (B, T + max_generate_tokens).
 
         The whole text is kept, but the model sees only its last block_size tokens. Plain and slow: it computes the

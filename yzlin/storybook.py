@@ -197,7 +197,14 @@ def check_story(text: str) -> StoryCheck:
     note("words_known", not strange, f"words that the storybook does not have: {', '.join(strange[:5])}")
     note("whole", text.count('"') % 2 == 0, "a quotation is not closed")
     note("whole", 50 <= len(words) <= 220, f"{len(words)} words are no story of the usual length")
-    facts = {"hero": hero, "gender": gender, "thing": " ".join([*sorted(looks), noun]), "helper": helper, "place": place, "plot": plot}
+    facts = {
+        "hero": hero,
+        "gender": gender,
+        "thing": " ".join([*sorted(looks), noun]),
+        "helper": helper,
+        "place": place,
+        "plot": plot,
+    }
     return StoryCheck(flags, problems, facts)
 
 

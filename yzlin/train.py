@@ -267,9 +267,10 @@ def _train(
             save("last.pt")
         paused += time.perf_counter() - start
 
-    with stop_signals() as stopped, tqdm(
-        total=args.max_iters, initial=state["iter_num"], unit="iter", disable=not progress, dynamic_ncols=True
-    ) as bar:
+    with (
+        stop_signals() as stopped,
+        tqdm(total=args.max_iters, initial=state["iter_num"], unit="iter", disable=not progress, dynamic_ncols=True) as bar,
+    ):
         if not resumed:
             evaluate()
         while state["iter_num"] < args.max_iters and not any_rank(stopped, world):
