@@ -65,7 +65,8 @@ def test_a_run_leaves_what_it_promises(args):
     assert [row["iter"] for row in rows if row["val_loss"] is not None] == [0, 4, 8, 12]
     assert rows[-1]["tokens"] == 12 * 4 * 32
     vocab_size = load_meta(args.data)["vocab_size"]
-    assert rows[0]["val_loss"] == pytest.approx(math.log(vocab_size), abs=0.1) > rows[-1]["val_loss"]
+    assert rows[0]["val_loss"] == pytest.approx(math.log(vocab_size), abs=0.1)
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
     best = load_checkpoint(args.out + "/checkpoint.pt")
     assert {"model", "optimizer", "model_args", "iter_num", "best_val_loss"} <= best.keys()
     assert best["best_val_loss"] == min(row["val_loss"] for row in rows if row["val_loss"] is not None)
@@ -122,7 +123,7 @@ def test_accumulation_is_one_big_batch(args, tmp_path):
 
     torch.manual_seed(plain.seed)
     model = yzlinGPT(ModelArgs(32, load_meta(args.data)["vocab_size"], 2, 2, 16))
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
     batches = Batches(args.data, 32, 4, plain.seed, True, load_meta(args.data)["vocab_size"] - 1)
     for step in range(3):
         optimizer.param_groups[0]["lr"] = get_lr(step, plain)
@@ -291,18 +292,19 @@ def test_a_story_goes_on_past_the_window(little):
     assert text != generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=2)
 
 
-def test_a_story_stops_at_its_end_and_when_asked(little):
+def test_a_story_stops_when_asked(little):
     _, model, tokenizer = little
-    with torch.no_grad():
-        for name, weight in (("eot", tokenizer.eot_token), ("word", 300)):
-            changed, _, _ = load_model(little[0])
-            changed.transformer.norm.weight.zero_()
-            changed.lm_head.weight.data[weight] += 0  # all logits are equal now: greedy takes id 0
-            assert len(list(stream(changed, tokenizer, "a", max_tokens=5, temperature=0))) == 5, name
     pieces = []
-    for piece in stream(model, tokenizer, "a", max_tokens=50, should_stop=lambda: len(pieces) >= 3):
+    for piece in stream(model, tokenizer, "a", max_tokens=50, temperature=0, should_stop=lambda: len(pieces) >= 3):
         pieces.append(piece)
     assert len(pieces) == 3
+
+
+def test_a_story_stops_at_its_end(little, monkeypatch):
+    _, model, tokenizer = little
+    told = iter([300, 301, tokenizer.eot_token, 302])
+    monkeypatch.setattr("yzlin.generate.sample_next", lambda *_: torch.tensor([[next(told)]]))
+    assert "".join(stream(model, tokenizer, "")) == tokenizer.decode([300, 301])
 
 
 def test_no_half_characters(little, monkeypatch):

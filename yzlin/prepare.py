@@ -6,17 +6,13 @@ train.bin and val.bin are flat uint16 token ids, little-endian; each story ends 
 from __future__ import annotations
 
 import argparse
-import codecs
 import errno
-import gzip
 import hashlib
 import json
 import os
-import re
 import shutil
 import signal
 import sys
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -24,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import tiktoken
@@ -32,29 +28,13 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from yzlin import __version__
-from yzlin.files import is_lfs_pointer
+from yzlin.files import whole_file
+from yzlin.texts import BLOCK, PIECE, Block, Source
 from yzlin.tokenizer import EOT, load_tokenizer, save_tokenizer, train_bpe
 
-BLOCK = 2**20  # bytes of text in a block, about
-BPE_SAMPLE = 32 * 2**20  # characters that train:N learns from, at most
-KINDS = (".txt", ".jsonl", ".gz", ".zst")
+SPLITS = ("train", "val")
 OUTPUTS = {"train.bin", "val.bin", "meta.json", "tokenizer.tiktoken"}
-
-# What separates the stories of a file, and the bytes after which a block of it may end. PIECE: nothing does.
-BLANK_LINES, JSON_LINES, PIECE = "blank lines", "JSON lines", "none"
-ENDS = {EOT: (EOT.encode(),), BLANK_LINES: (b"\n\n", b"\n\r\n"), JSON_LINES: (b"\n",)}
-
-
-@dataclass
-class Block:
-    """Some of the text, still as bytes, that ends where a story ends."""
-
-    data: bytes
-    separator: str
-    path: Path | str
-    offset: int  # of the block in its file, in bytes
-    line: int  # the number of its first line, from 1
-    read: int  # how much of the source was read for it, in the unit of the progress bar
+BPE_SAMPLE = 32 * 2**20  # characters that train:N learns from, at most
 
 
 @dataclass
@@ -81,7 +61,7 @@ def prepare(
 ) -> dict[str, Any]:
     """Writes the folder `out` (train.bin, val.bin, meta.json), whole or not at all, and returns what is in meta.json.
 
-    source: a .txt, .jsonl (its `field`), .gz or .zst file, a folder of such files, or "storybook" (`count` stories).
+    source: a .txt, .jsonl (its `field`), .gz or .zst file, a folder of such files, or "storybook" (`count` stories of seed).
     Stories are what stands between two `<|endoftext|>`, else between blank lines, else a file is one piece.
 
     A story goes to val by its hash alone: stories added later move none, and equal stories share a split, so nothing of
@@ -118,13 +98,14 @@ def prepare(
             **statistics(tokens, encoding),
             "separator": ", ".join(sorted(set(reader.separators.values()))),
             "val": "by each story's hash" if by_hash else "the last part of the tokens",
-            "source": str(source) if not reader.separators.keys() - {"storybook"} else Path(source).resolve().name,
+            "source": reader.name,
             "sha256": reader.digest.hexdigest(),
             "yzlin": __version__,
         }
         if encoding.name != "gpt2":
             save_tokenizer(encoding, folder / "tokenizer.tiktoken")
-        (folder / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with whole_file(folder / "meta.json", "w") as file:
+            file.write(json.dumps(meta, indent=1, ensure_ascii=False) + "\n")
     return meta
 
 
@@ -178,172 +159,6 @@ def whole_folder(out: Path, force: bool, need: int) -> Iterator[Path]:
             os.replace(old, out)
 
 
-class Source:
-    """A text to prepare, read as often as needed, in blocks that end where a story ends."""
-
-    def __init__(self, source: str | Path, field: str, count: int, seed: int) -> None:
-        path = Path(source)
-        self.field, self.count, self.seed, self.paths = field, count, seed, [path]
-        self.separators: dict[Path | str, str] = {}
-        self.digest = hashlib.sha256()  # of the text last read, its files unpacked and one after another
-        if path.is_dir():
-            files = (p for p in path.rglob("*") if p.suffix.lower() in KINDS and not p.name.startswith("."))
-            self.paths = sorted(p for p in files if p.is_file())
-            if not self.paths:
-                raise FileNotFoundError(f"{path} holds no {', '.join(KINDS)} file: name a file or another folder.")
-        elif not path.is_file():
-            if str(source) != "storybook":
-                raise FileNotFoundError(f"{path} is missing: name a text file, a folder of them, or the word storybook.")
-            self.paths, self.separators = [], {"storybook": EOT}
-        sizes = [(p.stat().st_size, p.suffix.lower() in (".gz", ".zst")) for p in self.paths]
-        self.total = sum(size for size, _ in sizes) if self.paths else count  # what Block.read runs up to
-        self.text_bytes = sum(4 * size if packed else size for size, packed in sizes) if self.paths else 700 * count
-        for p in self.paths:
-            if is_lfs_pointer(p):
-                raise ValueError(f"{p} is only a git-lfs pointer, not the text: run `git lfs pull`.")
-            self.separators[p] = find_separator(p)
-
-    def blocks(self) -> Iterator[Block]:
-        self.digest = hashlib.sha256()
-        if not self.paths:
-            yield from self._storybook()
-        before = 0
-        for path in self.paths:
-            yield from self._file(path, self.separators[path], before)
-            before += path.stat().st_size
-
-    def _storybook(self) -> Iterator[Block]:
-        from yzlin.storybook import stories
-
-        held: list[str] = []
-        for number, story in enumerate(stories(self.count, self.seed), 1):
-            held.append(story.text + EOT)
-            if number % 1000 == 0 or number == self.count:
-                data = "".join(held).encode()
-                self.digest.update(data)
-                yield Block(data, EOT, "storybook", 0, 1, number)
-                held = []
-
-    def _file(self, path: Path, separator: str, before: int) -> Iterator[Block]:
-        held, offset, line = bytearray(), 0, 1
-        for data, read in chunks(path):
-            self.digest.update(data)
-            held += data
-            if len(held) < BLOCK:
-                continue
-            if separator == PIECE:
-                cut = between_words(held)
-            else:
-                start = max(0, len(held) - len(data) - len(EOT))
-                cut = max(held.rfind(end, start) + len(end) if end in held[start:] else 0 for end in ENDS[separator])
-            if cut:
-                yield Block(bytes(held[:cut]), separator, path, offset, line, before + read)
-                offset, line = offset + cut, line + held.count(b"\n", 0, cut)
-                del held[:cut]
-        if separator == PIECE and offset == 0:  # a piece of less than a block is a story like any other
-            separator = EOT
-        elif separator == PIECE:
-            held += EOT.encode()
-        if held:
-            yield Block(bytes(held), separator, path, offset, line, before + path.stat().st_size)
-
-
-def between_words(held: bytearray) -> int:
-    """Where to cut a long piece: before the blank between two words, where its ids stay those of the uncut text."""
-    start = max(0, len(held) - 2**16)
-    cut = max((match.end() for match in re.finditer(rb"\S(?=[ \n]\S)", held[start:])), default=0)
-    if cut:
-        return start + cut
-    cut = len(held) - 1  # a script without blanks: before the last character, which may not be all there
-    while cut and held[cut] & 0xC0 == 0x80:
-        cut -= 1
-    return cut or len(held)
-
-
-def find_separator(path: Path) -> str:
-    """What separates the stories of a file: `<|endoftext|>` where it occurs, else blank lines, else nothing."""
-    if ".jsonl" in [suffix.lower() for suffix in path.suffixes]:
-        return JSON_LINES
-    blank, tail = False, b""
-    for data, _ in chunks(path):
-        data = tail + data
-        if EOT.encode() in data:
-            return EOT
-        blank = blank or any(end in data for end in ENDS[BLANK_LINES])
-        tail = data[-len(EOT) :]
-    return BLANK_LINES if blank else PIECE
-
-
-def chunks(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The bytes of a file, unpacked, some at a time, and how many bytes of it were read so far."""
-    with path.open("rb") as raw:
-        try:
-            if path.suffix.lower() == ".zst":
-                yield from ((data, raw.tell()) for data in unzstd(raw, path))
-            else:
-                file = gzip.GzipFile(fileobj=raw) if path.suffix.lower() == ".gz" else raw
-                while data := file.read(BLOCK):
-                    yield data, raw.tell()
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is damaged or cut off ({error}): get it again.") from error
-
-
-def unzstd(raw: IO[bytes], path: Path) -> Iterator[bytes]:
-    """The unpacked bytes of a .zst file, of all its frames. Raises EOFError where the last is not complete."""
-    try:
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-
-            new_frame, zstd_error = zstd.ZstdDecompressor, zstd.ZstdError
-        else:
-            import zstandard
-
-            new_frame, zstd_error = zstandard.ZstdDecompressor().decompressobj, zstandard.ZstdError
-    except ImportError as error:
-        raise ImportError(f"{path} needs the package zstandard: `pip install zstandard`, or unpack it first.") from error
-    frame = None
-    while data := raw.read(BLOCK // 16):
-        while data:
-            frame = frame or new_frame()
-            try:
-                yield frame.decompress(data)
-            except zstd_error as error:
-                raise EOFError(error) from error
-            data = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-    if frame:
-        raise EOFError("the last frame is not complete")
-
-
-def block_text(block: Block) -> str:
-    try:
-        text = block.data.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{block.path} is not UTF-8 at byte {block.offset + error.start}: save it as UTF-8 first.") from error
-    return (text if block.offset else text.removeprefix("\ufeff")).replace("\r\n", "\n")
-
-
-def block_stories(block: Block, field: str) -> list[str]:
-    """The stories of a block, without the blanks around them; empty ones are left out."""
-    texts = [block_text(block)]
-    if block.separator == BLANK_LINES:
-        texts = texts[0].split("\n\n")
-    elif block.separator == JSON_LINES:
-        lines = enumerate(texts[0].split("\n"), block.line)
-        texts = [json_text(line, field, f"{block.path} line {number}") for number, line in lines if line.strip()]
-    return [story for text in texts for part in text.split(EOT) if (story := part.strip())]
-
-
-def json_text(line: str, field: str, where: str) -> str:
-    try:
-        text = json.loads(line)[field]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON object with the field {field!r}: name another --field.") from error
-    if not isinstance(text, str):
-        raise ValueError(f"{where}: the field {field!r} is no text: name another --field.")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # \ud83d alone is half a character
-
-
 def encode_block(
     block: Block, field: str, encoding: tiktoken.Encoding, val_share: float
 ) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
@@ -354,10 +169,10 @@ def encode_block(
     parts: dict[str, list[str]] = {"train": [], "val": []}
     hashes: dict[str, list[int]] = {"train": [], "val": []}
     if block.separator == PIECE:
-        text = block_text(block)
+        text = block.text()
         parts["train"] = [text if text.strip() else ""]
     else:
-        for story in block_stories(block, field):
+        for story in block.stories(field):
             value = int.from_bytes(hashlib.blake2b(story.encode(), digest_size=8).digest(), "little")
             split = "val" if value < val_share * 2**64 else "train"
             hashes[split].append(value)
@@ -381,9 +196,8 @@ def encode_all(
 
     once: of equal stories, only the first is written.
     """
-    splits = ("train", "val")
-    tokens = Tokens({split: np.zeros(encoding.n_vocab, np.int64) for split in splits}, {split: array("Q") for split in splits})
-    files = {split: (folder / f"{split}.bin").open("wb") for split in splits}
+    tokens = Tokens({split: np.zeros(encoding.n_vocab, np.int64) for split in SPLITS}, {split: array("Q") for split in SPLITS})
+    files = {split: (folder / f"{split}.bin").open("wb") for split in SPLITS}
     waiting: deque = deque()  # (block's place in the source, its ids to come), in order
     known: set[int] = set()
     unit = "B" if source.paths else " stories"
@@ -394,7 +208,7 @@ def encode_all(
         ids, hashes = future.result()
         if once:
             ids["train"] = first_of_equals(ids["train"], hashes["train"], known, encoding.eot_token)
-        for split in splits:
+        for split in SPLITS:
             files[split].write(ids[split].tobytes())
             tokens.counts[split] += np.bincount(ids[split], minlength=encoding.n_vocab)
             tokens.hashes[split].extend(hashes[split])
@@ -451,7 +265,7 @@ def statistics(tokens: Tokens, encoding: tiktoken.Encoding) -> dict[str, Any]:
     """The counts of meta.json. text_bytes: utf-8 bytes of the stories, the ends not counted (for bits per byte)."""
     spelt = [encoding.decode_single_token_bytes(i) for i in range(encoding.n_vocab - 1)] + [b""]
     lengths = np.array([len(token) for token in spelt])
-    parts = np.array([not is_utf8(token) for token in spelt])
+    parts = np.array(["\ufffd" in token.decode(errors="replace") for token in spelt])  # no whole characters
     counts = tokens.counts
     all_ids = counts["train"] + counts["val"]
     unique = {split: np.unique(np.frombuffer(hashes, np.uint64)) for split, hashes in tokens.hashes.items()}
@@ -467,14 +281,6 @@ def statistics(tokens: Tokens, encoding: tiktoken.Encoding) -> dict[str, Any]:
     }
 
 
-def is_utf8(data: bytes) -> bool:
-    try:
-        codecs.decode(data, "utf-8")
-        return True
-    except UnicodeDecodeError:
-        return False
-
-
 def learn_or_load(name: str, source: Source) -> tiktoken.Encoding:
     """The tokenizer by its name; `train:4096` learns one of 4,096 ids from the text (its first 32 million characters)."""
     if not name.startswith("train:"):
@@ -486,7 +292,7 @@ def learn_or_load(name: str, source: Source) -> tiktoken.Encoding:
     def sample() -> Iterator[str]:
         length = 0
         for block in source.blocks():
-            for story in [block_text(block)] if block.separator == PIECE else block_stories(block, source.field):
+            for story in [block.text()] if block.separator == PIECE else block.stories(source.field):
                 yield story
                 length += len(story)
             if length >= BPE_SAMPLE:
@@ -508,10 +314,9 @@ def load_meta(data_dir: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing: make it with `python -m yzlin prepare {advice} --out {data_dir}`.")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-        assert {"tokenizer", "vocab_size", "tokens", "text_bytes", "sha256"} <= meta.keys()
-    except (ValueError, AttributeError, AssertionError) as error:
+        return meta | {key: meta[key] for key in ("tokenizer", "vocab_size", "tokens", "text_bytes", "sha256")}  # all there?
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: prepare it again with --force.") from error
-    return meta
 
 
 def data_tokenizer(data_dir: str | Path) -> tiktoken.Encoding:

@@ -41,7 +41,7 @@ class TrainArgs:
     n_layer: int = 4
     n_head: int = 4
     n_embed: int = 128
-    block_size: int = 160
+    block_size: int = 184
     dropout: float = 0.0
     bias: bool = False
     vocab_size: int = 0  # 0: as many as the tokenizer has
@@ -50,17 +50,17 @@ class TrainArgs:
     accumulation: int = 1  # micro-batches an iteration, over all processes together
     align: bool = True  # windows begin at a story's start
     # the schedule
-    max_iters: int = 3000
-    learning_rate: float = 4e-3
-    min_lr: float = 4e-4
+    max_iters: int = 4500
+    learning_rate: float = 3e-3
+    min_lr: float = 1e-4
     warmup_iters: int = 100
     weight_decay: float = 0.1
     beta1: float = 0.9
-    beta2: float = 0.95
+    beta2: float = 0.99
     grad_clip: float = 1.0  # 0: no clipping
     # the look at it
     eval_interval: int = 250
-    eval_iters: int = 20  # batches of each split
+    eval_iters: int = 10  # batches of each split
     eval_stories: int = 40  # stories sampled at each evaluation and checked for coherence; for the storybook alone
     log_interval: int = 10
     # the machine
@@ -86,6 +86,7 @@ PRESETS = {
         max_iters=8000,
         learning_rate=6e-4,
         min_lr=6e-5,
+        beta2=0.95,
         warmup_iters=2000,
         eval_interval=1000,
         eval_iters=200,
