@@ -35,7 +35,7 @@ class LossPlot:
         self.rows: list[dict[str, Any]] = read_log(log) if log and Path(log).exists() else []
         self.seconds, self.drawn = seconds, 0.0
         self.fig, axes = plt.subplots(2, 2, figsize=(10, 5.5), layout="constrained")
-        self.axes = axes.flat
+        self.axes = list(axes.flat)
         self._draw()
         self.handle = display(self.fig, display_id=True, metadata={"image/png": {"alt": self.alt}})
         plt.close(self.fig)
