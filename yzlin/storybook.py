@@ -69,7 +69,7 @@ def book() -> Book:
         elif section == "plots" and line:
             plots[-1].lines.append(line)
         elif line and not line.startswith("#"):
-            if section.startswith(("openings", "endings")):
+            if section.startswith(("openings", "interludes", "endings")):
                 entries = [line]
             else:  # with commas an entry may be several words, without them each word is one
                 entries = [entry.strip() for entry in line.split(",") if entry.strip()] if "," in line else line.split()
@@ -109,7 +109,8 @@ def make_story(index: int, seed: int = 0) -> Story:
         return SLOT.sub(lambda match: words[match[1]], line)
 
     ends = [line for kind in plot.kinds.get("ends", ["thing", "friend"]) for line in lists[f"endings {kind}"]]
-    lines = [fill(line) for line in (pick(lists["openings"]), *plot.lines, pick(ends))]
+    told = [pick(lists["openings"]), *plot.lines[:4], pick(lists["interludes"]), *plot.lines[4:], pick(ends)]
+    lines = [fill(line) for line in told]
     text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", " ".join(lines))
     return Story(text, facts)
 

@@ -41,7 +41,7 @@ class TrainArgs:
     n_layer: int = 4
     n_head: int = 4
     n_embed: int = 128
-    block_size: int = 184
+    block_size: int = 192
     dropout: float = 0.0
     bias: bool = False
     vocab_size: int = 0  # 0: as many as the tokenizer has
@@ -51,10 +51,10 @@ class TrainArgs:
     align: bool = True  # windows begin at a story's start
     # the schedule
     max_iters: int = 4500
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     min_lr: float = 1e-4
     warmup_iters: int = 100
-    weight_decay: float = 0.1
+    weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.99
     grad_clip: float = 1.0  # 0: no clipping
@@ -86,6 +86,7 @@ PRESETS = {
         max_iters=8000,
         learning_rate=6e-4,
         min_lr=6e-5,
+        weight_decay=0.1,
         beta2=0.95,
         warmup_iters=2000,
         eval_interval=1000,
