@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights_and_log(args, tmp_path):
 
         def stop(row, stop_at=stop_at):
             if row["iter"] == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C
+                signal.raise_signal(signal.SIGINT)  # Ctrl-C
 
         result = train(replace(broken, init_from="auto"), on_log=stop, progress=False)
         assert not result["finished"] and "--init_from resume" in result["message"]

@@ -84,7 +84,7 @@ def prepare(
         tokens = encode_all(*how, val_share)
         by_hash = all(counts.sum() > block_size for counts in tokens.counts.values())
         if not by_hash:
-            if not sum(counts.sum() for counts in tokens.counts.values()):
+            if not sum(counts[: encoding.eot_token].sum() for counts in tokens.counts.values()):
                 raise ValueError(f"{source} is empty: give a text with stories in it.")
             tokens = encode_all(*how, val_share=0, once=True)
             if not cut_tail(tokens, folder, val_share, block_size):

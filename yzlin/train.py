@@ -202,7 +202,7 @@ def _train(
         optimizer.load_state_dict(resumed["optimizer"])
         state = {key: resumed[key] for key in state}
     dtype = resumed["dtype"] if resumed and args.dtype == "auto" else pick_dtype(args.dtype, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == "float16")
+    scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == "float16")
     if resumed:
         scaler.load_state_dict(resumed["scaler"])
         restore_rng(resumed["rng"], rank, device)
