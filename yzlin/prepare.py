@@ -170,7 +170,7 @@ def encode_block(
     hashes: dict[str, list[int]] = {"train": [], "val": []}
     if block.separator == PIECE:
         text = block.text()
-        parts["train"] = [text if text.strip() else ""]
+        parts["train"] = [text if text.removesuffix(EOT).strip() else text.strip()]
     else:
         for story in block.stories(field):
             value = int.from_bytes(hashlib.blake2b(story.encode(), digest_size=8).digest(), "little")
