@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from IPython.display import display
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from yzlin.train import read_log
 
@@ -62,6 +63,10 @@ class LossPlot:
         self._curve(loss, "val_loss", ORANGE, "val", "o-")
         loss.set_ylabel("loss (nats a token)")
         if self.rows:
+            loss.set_yscale("log")  # the memory for facts comes with the last tenths
+            loss.yaxis.set_major_locator(FixedLocator([0.2, 0.3, 0.5, 1, 2, 3, 5, 8, 11]))
+            loss.yaxis.set_major_formatter("{x:g}")
+            loss.yaxis.set_minor_locator(NullLocator())
             loss.legend()
         self._curve(coherence, "coherence", GREEN, "coherence", "o-")
         coherence.set(ylabel="coherent stories (share)", ylim=(-0.03, 1.03))
@@ -80,5 +85,5 @@ def token_bars(words: list[str], shares: list[float], title: str) -> Figure:
     """The likeliest next tokens as bars, the likeliest on top."""
     fig, axis = plt.subplots(figsize=(7, 0.35 * len(words) + 1), layout="constrained")
     axis.barh([repr(word) for word in words][::-1], shares[::-1], color=BLUE)
-    axis.set(xlabel="probability", xlim=(0, 1), title=title)
+    axis.set(xlabel="probability", xlim=(0, min(1, 1.2 * max(shares))), title=title)
     return fig

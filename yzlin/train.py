@@ -224,17 +224,18 @@ def _train(
         elapsed = time.perf_counter() - lap - paused
         train_loss = loss_sum.item() / state["loss_count"] if state["loss_count"] else losses["train"]
         state["seconds"] += elapsed
-        speed = (state["iter_num"] - lap_iter) * tokens_per_iter / max(elapsed, 1e-9)
+        done = (state["iter_num"] - lap_iter) * tokens_per_iter
+        speed = round(done / elapsed, 1) if done else None
         row = {
             "iter": state["iter_num"], "tokens": state["iter_num"] * tokens_per_iter, "train_loss": train_loss,
             "val_loss": losses.get("val"), "lr": get_lr(max(state["iter_num"] - 1, 0), args), "grad_norm": grad_norm.item(),
-            "tokens_per_s": round(speed, 1), "seconds": round(state["seconds"], 2), "coherence": coherence,
+            "tokens_per_s": speed, "seconds": round(state["seconds"], 2), "coherence": coherence,
         }  # fmt: skip
         loss_sum, state["loss_count"] = torch.zeros((), device=device), 0
         lap, lap_iter, paused = time.perf_counter(), state["iter_num"], 0.0
         if log:
             log.write(row)
-            bar.set_postfix_str(f"loss {train_loss:.3f}, {speed:,.0f} tokens/s")
+            bar.set_postfix_str(f"loss {train_loss:.3f}, {speed or 0:,.0f} tokens/s")
             if on_log:
                 on_log(row)
 
