@@ -1,4 +1,4 @@
-"""The command line: python -m yzlin {doctor,prepare,train,generate}."""
+"""The command line: python -m yzlin {doctor,prepare,train,generate,bench}."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ COMMANDS = {
     "prepare": "text -> train.bin, val.bin, meta.json",
     "train": "token files -> a trained model",
     "generate": "a trained model tells a story",
+    "bench": "how fast a training step is, done in several ways",
 }
 
 

@@ -1,0 +1,311 @@
+"""The download, against a server on this machine that does everything a server should not."""
+
+import hashlib
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from yzlin import ROOT, download
+from yzlin.__main__ import main
+from yzlin.download import PATH, Remote
+from yzlin.tokenizer import EOT
+
+STORY = "Once upon a time there was a little {}. The end.\n" + EOT + "\n"
+TEXT = "".join(STORY.format(random.Random(i).random()) for i in range(4000)).encode()  # some 300 kB
+OTHER = TEXT.replace(b"little", b"BIGGER")
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `body`. `faults` holds what it does wrong, one name an answer; when they are used up it does right."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.body, self.faults, self.always, self.asked, self.paths = TEXT, [], None, [], []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        server, body = self.server, self.server.body
+        fault = server.faults.pop(0) if server.faults else server.always
+        asked = self.headers.get("Range")
+        server.asked.append(asked)
+        server.paths.append(self.path)
+        if fault and fault.isdecimal():
+            return self.answer(int(fault), b"no", {})
+        if fault == "web page":
+            return self.answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
+        if fault == "disguised web page":
+            return self.answer(200, b"\n<!DOCTYPE html><p>log in" + b" " * len(body), {"Content-Type": "text/plain"})
+        if fault == "redirect":
+            return self.answer(302, b"", {"Location": "/elsewhere"})
+        if fault == "closes at once":
+            return self.connection.shutdown(socket.SHUT_RDWR)
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
+        ignores = fault in ("ignores ranges", "ignores and breaks off", "no length")
+        start, end = (int(match[1]), int(match[2] or len(body) - 1)) if match and not ignores else (0, len(body) - 1)
+        if start >= len(body):
+            return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
+        data = body[start : end + 1]
+        if fault == "no length":
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for i in range(0, len(data), 50_000):
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(data[i : i + 50_000]), data[i : i + 50_000]))
+            return self.wfile.write(b"0\r\n\r\n")
+        ranged = {} if ignores else {"Content-Range": f"bytes {start}-{start + len(data) - 1}/{len(body)}"}
+        if fault == "wrong range":
+            ranged = {"Content-Range": f"bytes {start + 7}-{start + len(data) - 1}/{len(body)}"}
+        sent = data
+        if fault in ("breaks off", "ignores and breaks off"):
+            sent = data[: len(data) // 2]
+        self.answer(200 if ignores else 206, sent, {"Content-Length": str(len(data)), **ranged}, fault)
+
+    def answer(self, status, body, headers, fault=None):
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), "Content-Type": "text/plain", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        step = 20_000 if fault in ("slow", "falls silent") else len(body) or 1
+        for i in range(0, len(body), step):
+            self.wfile.write(body[i : i + step])
+            self.wfile.flush()
+            if fault == "falls silent" and i >= len(body) // 2:
+                time.sleep(1)
+                break
+            if fault == "slow":
+                time.sleep(0.02)
+        if fault:
+            self.close_connection = True
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A dataset of 300 kB, known by size and hash; no long waits; no proxy between this machine and itself."""
+    remote = Remote("small.txt", len(TEXT), hashlib.sha256(TEXT).hexdigest())
+    monkeypatch.setattr(download, "FILES", {(v, part): remote for v in (1, 2) for part in ("train", "valid")})
+    monkeypatch.setattr(download, "FIRST", 100_000)
+    monkeypatch.setattr(download, "OVERLAP", 1000)
+    monkeypatch.setattr(download, "TIMEOUT", (2, 0.3))
+    monkeypatch.setattr(download, "WAIT", 0.001)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+
+
+def fetch(server, out, part="full", **kwargs):
+    return download.download(part, out=out, mirror=server.url, progress=False, **kwargs)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- it ends whole
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [],
+        ["slow"],
+        ["redirect"],
+        ["breaks off"],
+        ["breaks off"] * 5,  # each brings something new
+        ["closes at once", "closes at once"],
+        ["falls silent"],
+        ["ignores ranges"],
+        ["breaks off", "ignores ranges"],
+        ["breaks off", "ignores and breaks off", "ignores and breaks off"],
+        ["breaks off", "wrong range", "500"],
+        ["500", "503", "429"],
+        ["no length"],
+        ["breaks off", "no length"],
+    ],
+    ids=", then ".join,
+)
+def test_it_ends_whole(faults, server, tmp_path):
+    server.faults = list(faults)
+    path = fetch(server, tmp_path / "t.txt")
+    assert path.read_bytes() == TEXT and names(tmp_path) == ["t.txt"] and not server.faults
+    assert server.paths[0] == PATH + "small.txt"
+
+
+def test_it_goes_on_from_where_it_broke_off(server, tmp_path):
+    server.faults = ["breaks off", "breaks off"]
+    fetch(server, tmp_path / "t.txt")
+    half, three_quarters = len(TEXT) // 2, len(TEXT) // 2 - 1000 + (len(TEXT) - len(TEXT) // 2 + 1000) // 2
+    assert server.asked == ["bytes=0-", f"bytes={half - 1000}-", f"bytes={three_quarters - 1000}-"]
+
+
+@pytest.mark.parametrize("fault", [None, "ignores ranges", "breaks off"])
+def test_the_first_part_ends_with_a_whole_story_and_no_more_is_fetched(fault, server, tmp_path):
+    server.faults = [fault] if fault else []
+    path = fetch(server, tmp_path / "t.txt", "0.1")
+    assert path.read_bytes() == TEXT[: TEXT.rindex(EOT.encode(), 0, 100_000) + len(EOT)]
+    assert server.asked[0] == "bytes=0-99999"
+
+
+def test_a_half_file_of_an_earlier_run_is_used(server, tmp_path):
+    (tmp_path / "t.txt.part").write_bytes(TEXT[:200_000])
+    assert fetch(server, tmp_path / "t.txt").read_bytes() == TEXT
+    assert server.asked == ["bytes=199000-"]
+
+
+@pytest.mark.parametrize("half", [OTHER[:200_000], TEXT + b"more", OTHER * 2, b"", TEXT])
+@pytest.mark.parametrize("fault", [None, "ignores ranges"])
+def test_a_half_file_that_is_another_one_is_not_used(half, fault, server, tmp_path):
+    server.always = fault
+    (tmp_path / "t.txt.part").write_bytes(half)
+    assert fetch(server, tmp_path / "t.txt").read_bytes() == TEXT
+    assert names(tmp_path) == ["t.txt"]
+
+
+def test_the_mirror_comes_from_the_environment_too(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.url + "/")
+    assert download.download("valid", out=tmp_path / "t.txt", progress=False).read_bytes() == TEXT
+    assert server.paths == [PATH + "small.txt"]
+
+
+def test_a_plain_url_is_fetched_whole(server, tmp_path):
+    server.body, server.faults = b"Any text.", ["breaks off"]
+    path = download.download(out=tmp_path / "t.txt", url=server.url + "/any.txt", progress=False)
+    assert path.read_bytes() == b"Any text." and server.paths[-1] == "/any.txt"
+
+
+def test_the_command_line_says_what_comes_next_and_fetches_once(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for said in ("Next: python -m yzlin prepare", "nothing to do"):
+        assert main(["download", "tinystories", "--mirror", server.url]) == 0
+        assert said in capsys.readouterr().out
+    assert names(tmp_path / "data" / "download") == ["tinystories.txt"] and len(server.asked) == 1
+    assert main(["download", "tinystories", "--mirror", server.url, "--force"]) == 0 and len(server.asked) == 2
+
+
+# ---- or with one clear sentence, and what was there stays
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("403", "refuses access"),
+        ("401", "refuses access"),
+        ("404", "not there"),
+        ("400", "answers 400"),
+        ("500", "answers 500.*--mirror.*by hand to .*t.txt.*storybook"),
+        ("web page", "log in to this network"),
+        ("disguised web page", "log in to this network"),
+        ("closes at once", "--mirror"),
+        ("falls silent", "--mirror"),
+        ("redirect", "redirects"),
+    ],
+)
+def test_a_fault_that_stays(fault, words, server, tmp_path, capsys, monkeypatch):
+    half = TEXT[:200_000]
+    (tmp_path / "t.txt.part").write_bytes(half)
+    if fault == "falls silent":
+        server.body = TEXT[:199_500]  # nothing new ever comes
+        monkeypatch.setattr(download, "FILES", {(1, "train"): Remote("small.txt", len(server.body), "")})
+        half = TEXT[:199_100]
+        (tmp_path / "t.txt.part").write_bytes(half)
+    server.always = fault
+    code = main(["download", "tinystories", "--part", "full", "--mirror", server.url, "--out", str(tmp_path / "t.txt")])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2 and re.search(words, error) and error.startswith("yzlin download: ") and "HTTPConnection" not in error
+    assert not (tmp_path / "t.txt").exists()
+    assert (tmp_path / "t.txt.part").read_bytes().startswith(half)  # the next run goes on from here
+
+
+def test_no_network(tmp_path, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    for mirror in (url, "http://no-such-host.invalid"):
+        code = main(["download", "tinystories", "--mirror", mirror, "--out", str(tmp_path / "t.txt")])
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert code == 2 and all(way in error for way in ("--mirror", "by hand to", "prepare storybook"))
+        assert "object at 0x" not in error and len(error) < 500
+    assert not (tmp_path / "t.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "part", "words"),
+    [
+        (TEXT[:-1], "full", "another file"),
+        (TEXT + b" ", "valid", "another file"),
+        (TEXT + b" ", "0.1", "another file"),
+        (TEXT[:-9] + b"damaged!\n", "full", "sha256"),
+        (b"x" * len(TEXT), "0.1", "not TinyStories"),
+    ],
+)
+def test_another_file_under_the_name(body, part, words, server, tmp_path):
+    server.body = body
+    (tmp_path / "t.txt").write_bytes(b"mine")
+    with pytest.raises(ValueError, match=words):
+        fetch(server, tmp_path / "t.txt", part, force=True)
+    assert (tmp_path / "t.txt").read_bytes() == b"mine"
+    server.body = TEXT
+    assert TEXT.startswith(fetch(server, tmp_path / "t.txt", part, force=True).read_bytes())
+
+
+def test_no_space(server, tmp_path, monkeypatch):
+    usage = download.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OSError, match="make room"):
+        fetch(server, tmp_path / "t.txt")
+    assert not (tmp_path / "t.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal for one process")
+def test_stopped_with_ctrl_c_it_goes_on_later_and_two_at_once_are_refused(server, tmp_path):
+    server.always = "slow"
+    code = f"""
+import hashlib
+from yzlin import download
+from yzlin.__main__ import main
+download.FILES = {{(1, "train"): download.Remote("small.txt", {len(TEXT)}, "{hashlib.sha256(TEXT).hexdigest()}")}}
+main(["download", "tinystories", "--part", "full", "--mirror", "{server.url}", "--out", "{tmp_path / "t.txt"}"])
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ)
+    part, deadline = tmp_path / "t.txt.part", time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    with pytest.raises(FileExistsError, match="another run"):
+        fetch(server, tmp_path / "t.txt")
+    process.send_signal(signal.SIGINT)
+    assert "the same command goes on" in process.communicate()[1].lower()
+    assert not (tmp_path / "t.txt").exists() and 0 < part.stat().st_size < len(TEXT)
+    server.always = None
+    assert fetch(server, tmp_path / "t.txt").read_bytes() == TEXT
+    assert int(server.asked[-1][6:-1]) > 0 and names(tmp_path) == ["t.txt"]

@@ -1,0 +1,248 @@
+"""`python -m yzlin bench`: tokens a second of one training step done in several ways, in turns, each in its own process.
+
+A process of its own, because the allocator and the number of threads cannot be changed back. The ways take turns, so that
+a machine that slows down slows all of them; a ratio is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from yzlin.batches import Batches
+from yzlin.device import autocast, bfloat16_gain, keep_heap, pick_device
+from yzlin.model import ModelArgs, yzlinGPT
+
+# Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card.
+PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "T4": 65, "V100": 125}
+
+SIZES = {
+    "cpu": ModelArgs(block_size=192, vocab_size=3198, n_layer=4, n_head=4, n_embed=128),
+    "width128": ModelArgs(block_size=128, vocab_size=50304, n_layer=4, n_head=4, n_embed=128),
+    "full": ModelArgs(),
+}
+
+
+@dataclass
+class Way:
+    """One way to do a step."""
+
+    name: str
+    dtype: str = "float32"
+    fused: bool = True
+    kept_heap: bool = True
+    gather: bool = True  # a batch by one gather from a file that stays open; else as the original: reopened, slice by slice
+    compiled: bool = False
+    batch_size: int = 32
+
+
+def ways(batch_size: int, with_compile: bool) -> list[Way]:
+    """The ways to compare. The first is a plain loop as the original project writes it; the ratios are to it."""
+    half = "bfloat16" if torch.cuda.is_available() or bfloat16_gain() > 1.2 else "float32"
+    best = Way("yzlin", dtype=half, batch_size=batch_size)
+    listed = [
+        Way("original", fused=False, kept_heap=False, gather=False, batch_size=batch_size),
+        replace(best, name="yzlin, float32", dtype="float32"),
+        replace(best, name="yzlin, unfused AdamW", fused=False),
+        replace(best, name="yzlin, default allocator", kept_heap=False),
+        best,
+        replace(best, name="yzlin, half the micro-batch", batch_size=max(1, batch_size // 2)),
+    ]
+    if torch.cuda.is_available():
+        listed.append(replace(best, name="yzlin, float16", dtype="float16"))
+    if with_compile:
+        listed.append(replace(best, name="yzlin, compiled", compiled=True))
+    return listed
+
+
+def flops_per_token(args: ModelArgs) -> float:
+    """Of training: 6 for each parameter a token meets, and 12 * layers * C * T for attention (Chowdhery et al., 2022).
+
+    The position table is left out: a token only looks one row up. The head counts: it is a matrix product.
+    """
+    with torch.device("meta"):
+        model = yzlinGPT(args)
+    parameters = sum(p.numel() for p in model.parameters()) - args.block_size * args.n_embed
+    return 6 * parameters + 12 * args.n_layer * args.n_embed * args.block_size
+
+
+def peak_flops(device: torch.device) -> tuple[float, str]:
+    """What the device could do in a second, and where the number is from. A CPU is measured: a large bfloat16 product."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for card, peak in PEAK_TFLOPS.items():
+            if card in name:
+                return peak * 1e12, f"{name}, by its data sheet"
+    size, best = 1024 if device.type == "cpu" else 8192, 0.0
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(size, size, device=device).to(dtype)
+        for _ in range(6):
+            start = time.perf_counter()
+            (a @ a)[0, 0].item()
+            best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best, f"measured: the fastest product of two {size} x {size} matrices"
+
+
+def original_batch(data_dir: str, block_size: int, batch_size: int, device: torch.device) -> Callable[[], Any]:
+    """Batches as the original draws them: the file opened again for each, and each window cut and stacked by itself."""
+
+    def draw() -> Any:
+        tokens = np.memmap(Path(data_dir) / "train.bin", dtype=np.uint16, mode="r")
+        starts = torch.randint(len(tokens) - block_size, (batch_size,))
+        x = torch.stack([torch.from_numpy(tokens[i : i + block_size].astype(np.int64)) for i in starts])
+        y = torch.stack([torch.from_numpy(tokens[i + 1 : i + 1 + block_size].astype(np.int64)) for i in starts])
+        return x.to(device), y.to(device)
+
+    return draw
+
+
+def measure(way: Way, args: ModelArgs, data_dir: str, seconds: float) -> dict[str, Any]:
+    """Steps for about `seconds` after two that do not count. Milliseconds of each part, tokens a second, peak memory."""
+    device = pick_device()
+    if way.kept_heap and device.type == "cpu":
+        keep_heap()
+    torch.manual_seed(0)
+    if device.type == "cuda" and way.name != "original":
+        torch.set_float32_matmul_precision("high")
+    model = yzlinGPT(args).to(device)
+    optimizer = model.configure_optimizers(0.1, 1e-4, (0.9, 0.95), device.type if way.fused else "none")
+    scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=way.dtype == "float16")
+    forward = torch.compile(model) if way.compiled else model
+    if way.gather:
+        batches = Batches(data_dir, args.block_size, way.batch_size, device=device)
+        numbers = itertools.count()
+
+        def draw() -> Any:
+            return batches.get_batch("train", next(numbers))
+    else:
+        draw = original_batch(data_dir, args.block_size, way.batch_size, device)
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    laps = []
+    start = now()
+    while len(laps) < 4 or now() - start < seconds:
+        t0 = now()
+        x, y = draw()
+        t1 = now()
+        with autocast(device, way.dtype):
+            loss = forward(x, y)[1]
+        t2 = now()
+        scaler.scale(loss).backward()
+        t3 = now()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        t4 = now()
+        laps.append((t1 - t0, t2 - t1, t3 - t2, t4 - t3))
+        if len(laps) == 2:
+            start = now()
+    medians = [statistics.median(part) for part in zip(*laps[2:], strict=True)]
+    return {
+        **dict(zip(("data_ms", "forward_ms", "backward_ms", "optimizer_ms"), (1000 * m for m in medians), strict=True)),
+        "step_ms": 1000 * sum(medians),
+        "tokens_per_s": way.batch_size * args.block_size / sum(medians),
+        "peak_mb": peak_memory(device) / 2**20,
+    }
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most bytes that this process has held so far; nan on Windows, which does not say."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile: bool) -> dict[str, Any]:
+    """All ways in turns, `rounds` times. Returns the medians, and of each way its ratio to the first in tokens a second."""
+    args, listed = SIZES[size], ways(batch_size, with_compile)
+    peak, source = peak_flops(pick_device())
+    found: dict[str, list[dict[str, Any]]] = {way.name: [] for way in listed}
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = np.random.default_rng(0).integers(0, args.vocab_size, 2_000_000).astype("<u2")
+        for split in ("train", "val"):
+            tokens.tofile(Path(folder) / f"{split}.bin")
+        for number in range(rounds):
+            for way in listed:
+                print(f"round {number + 1} of {rounds}: {way.name}", file=sys.stderr)
+                job = json.dumps({"way": asdict(way), "args": asdict(args), "data": folder, "seconds": seconds})
+                done = subprocess.run([sys.executable, "-m", "yzlin.bench", job], capture_output=True, text=True)
+                if done.returncode:
+                    print(f"  did not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
+                    continue
+                found[way.name].append(json.loads(done.stdout.splitlines()[-1]))
+    first = found[listed[0].name]
+    rows = []
+    for way in listed:
+        if laps := found[way.name]:
+            row = {key: statistics.median(lap[key] for lap in laps) for key in laps[0]}
+            ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(laps, first, strict=False)]
+            mfu = row["tokens_per_s"] * flops_per_token(args) / peak
+            rows.append({"way": way.name, **row, "mfu": mfu, "ratio": statistics.median(ratios)})
+    return {
+        "size": size,
+        "model": asdict(args),
+        "batch_size": batch_size,
+        "peak_flops": peak,
+        "peak_from": source,
+        "rows": rows,
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result for a reader."""
+    lines = [
+        f"{result['size']}: {result['model']}, micro-batch {result['batch_size']}; torch {torch.__version__}",
+        f"MFU is of {result['peak_flops'] / 1e12:.2f} TFLOP/s ({result['peak_from']}); {keep_heap()}",
+        f"{'way':28}{'tokens/s':>10}{'ratio':>7}{'step ms':>9}{'data':>7}{'forward':>9}{'backward':>9}{'AdamW':>8}"
+        f"{'MB':>7}{'MFU':>6}",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"{row['way']:28}{row['tokens_per_s']:>10,.0f}{row['ratio']:>7.2f}{row['step_ms']:>9.1f}{row['data_ms']:>7.2f}"
+            f"{row['forward_ms']:>9.1f}{row['backward_ms']:>9.1f}{row['optimizer_ms']:>8.1f}{row['peak_mb']:>7.0f}{row['mfu']:>6.0%}"
+        )
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", choices=SIZES, default="cpu")
+    parser.add_argument("--batch_size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="of each way in each round")
+    parser.add_argument("--compile", action="store_true", help="also through torch.compile")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+
+
+def main(options: argparse.Namespace) -> int:
+    result = bench(options.size, options.batch_size, options.rounds, options.seconds, options.compile)
+    print(json.dumps(result, indent=1) if options.json else table(result))
+    return 0
+
+
+if __name__ == "__main__":  # one way, in a process of its own
+    job = json.loads(sys.argv[1])
+    print(json.dumps(measure(Way(**job["way"]), ModelArgs(**job["args"]), job["data"], job["seconds"])))
