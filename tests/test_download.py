@@ -33,6 +33,9 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body, self.faults, self.always, self.asked, self.paths = TEXT, [], None, [], []
 
+    def handle_error(self, request, client_address):
+        """The reader went away: that is what some of the tests do."""
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
@@ -55,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "web page":
             return self.answer(200, b"<html>log in</html>", {"Content-Type": "text/html; charset=utf-8"})
         if fault == "disguised web page":
-            return self.answer(200, b"\n<!DOCTYPE html><p>log in" + b" " * len(body), {"Content-Type": "text/plain"})
+            return self.answer(200, b"\n<!DOCTYPE html><p>log in".ljust(len(body)), {"Content-Type": "text/plain"})
         if fault == "redirect":
             return self.answer(302, b"", {"Location": "/elsewhere"})
         if fault == "closes at once":
@@ -86,11 +89,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), "Content-Type": "text/plain", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        step = 20_000 if fault in ("slow", "falls silent") else len(body) or 1
+        step = 20_000 if fault == "slow" else len(body) // 2 + 1
         for i in range(0, len(body), step):
             self.wfile.write(body[i : i + step])
-            self.wfile.flush()
-            if fault == "falls silent" and i >= len(body) // 2:
+            if fault == "falls silent":
                 time.sleep(1)
                 break
             if fault == "slow":
@@ -164,8 +166,9 @@ def test_it_ends_whole(faults, server, tmp_path):
 def test_it_goes_on_from_where_it_broke_off(server, tmp_path):
     server.faults = ["breaks off", "breaks off"]
     fetch(server, tmp_path / "t.txt")
-    half, three_quarters = len(TEXT) // 2, len(TEXT) // 2 - 1000 + (len(TEXT) - len(TEXT) // 2 + 1000) // 2
-    assert server.asked == ["bytes=0-", f"bytes={half - 1000}-", f"bytes={three_quarters - 1000}-"]
+    starts = [int(asked[6:-1]) for asked in server.asked]
+    came = [len(TEXT) // 2, starts[1] + (len(TEXT) - starts[1]) // 2]  # of the last 8 kB, some may be lost
+    assert starts[0] == 0 and all(n - 8192 - 1000 <= start <= n - 1000 for n, start in zip(came, starts[1:], strict=True))
 
 
 @pytest.mark.parametrize("fault", [None, "ignores ranges", "breaks off"])

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from array import array
 
 import numpy as np
 import pytest
@@ -113,6 +114,13 @@ def test_repeated_stories_are_counted_and_never_stand_in_both_splits(tmp_path, g
     split = {name: set(gpt2.decode(ids).split(EOT)) - {""} for name, ids in read_ids(tmp_path / "out").items()}
     assert split["train"] and split["val"] and not split["train"] & split["val"]
     assert meta["repeated_stories"] == 700 - len(set(stories)) and meta["stories_in_both_splits"] == 0
+
+
+def test_the_counts_of_repeated_stories_can_be_other_than_nought(gpt2):
+    counts = {split: np.ones(gpt2.n_vocab, np.int64) for split in ("train", "val")}
+    hashes = {"train": array("Q", [5, 2**64 - 1, 5, 5, 1]), "val": array("Q", [7, 5, 2**64 - 1, 7])}
+    found = prepare_module.statistics(prepare_module.Tokens(counts, hashes), gpt2)
+    assert found["repeated_stories"] == 3 and found["stories_in_both_splits"] == 2
 
 
 def test_a_handful_of_stories_each_stands_once_and_the_last_tenth_is_val(tmp_path, gpt2, small_blocks):

@@ -1,4 +1,4 @@
-"""The command line: python -m yzlin {doctor,prepare,train,generate,bench}."""
+"""The command line: python -m yzlin {doctor,download,prepare,train,generate,bench}."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 COMMANDS = {
     "doctor": "is this machine ready?",
+    "download": "the TinyStories data set",
     "prepare": "text -> train.bin, val.bin, meta.json",
     "train": "token files -> a trained model",
     "generate": "a trained model tells a story",

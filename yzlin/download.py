@@ -120,7 +120,7 @@ def fetch(url: str, beside: Path, length: int | None, size: int | None, path: Pa
                     raise OSError(
                         f"{url} cannot be fetched ({reason(error)}). Three ways out: a mirror (--mirror https://hf-mirror.com, "
                         f"or HF_ENDPOINT); copy the file by hand to {path}; or use the storybook (python -m yzlin prepare "
-                        "storybook). What has come so far is kept, and the same command goes on from there."
+                        "storybook). The same command goes on from where it stopped."
                     ) from error
                 time.sleep(WAIT * 2 ** (failures - 1))
 
@@ -192,12 +192,12 @@ def raise_web_page(url: str) -> None:
     raise ValueError(f"{url} answers with a web page, not a text: log in to this network first, or try a --mirror.")
 
 
-def reason(error: Exception) -> str:
-    """The last cause, in short: requests wraps it several times."""
-    while isinstance(error.args[0] if error.args else None, Exception):
-        error = error.args[0]
-    cause = getattr(error, "reason", None) or error
-    return str(cause).split(": ", 1)[-1] or type(error).__name__
+def reason(error: BaseException) -> str:
+    """The first cause, in short: requests wraps it several times."""
+    for inner in (*error.args[:1], getattr(error, "reason", None), error.__cause__):
+        if isinstance(inner, BaseException):
+            return reason(inner)
+    return str(error) or type(error).__name__
 
 
 def cut_at_story(path: Path) -> bool:
