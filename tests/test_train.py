@@ -57,6 +57,12 @@ def test_the_original_run_is_a_preset():
     assert (a.eval_interval, a.eval_iters, a.log_interval) == (1000, 200, 10)
 
 
+def test_the_cuda_preset_says_how_to_get_its_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="python -m yzlin download tinystories && python -m yzlin prepare"):
+        train(PRESETS["cuda"], progress=False)
+
+
 def test_a_run_leaves_what_it_promises(args):
     result = train(args, progress=False)
     assert result["finished"] and result["iter_num"] == 12

@@ -6,6 +6,7 @@ train.bin and val.bin are flat uint16 token ids, little-endian; each story ends 
 from __future__ import annotations
 
 import argparse
+import copy
 import errno
 import hashlib
 import json
@@ -13,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from array import array
 from collections import deque
 from collections.abc import Iterator
@@ -214,10 +216,16 @@ def encode_all(
             tokens.hashes[split].extend(hashes[split])
         bar.update(read - bar.n)
 
-    with ThreadPoolExecutor(workers) as pool, bar:
+    # Each thread has an encoding of its own: in one that is shared they wait for each other's scratch memory.
+    own = threading.local()
+
+    def encode(block: Block) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
+        return encode_block(block, source.field, own.encoding, val_share)
+
+    with ThreadPoolExecutor(workers, initializer=lambda: setattr(own, "encoding", copy.copy(encoding))) as pool, bar:
         try:
             for block in source.blocks():
-                waiting.append((block.read, pool.submit(encode_block, block, source.field, encoding, val_share)))
+                waiting.append((block.read, pool.submit(encode, block)))
                 if len(waiting) > workers + 2:  # never more than some blocks in memory
                     write_oldest()
             while waiting:
@@ -312,8 +320,12 @@ def load_meta(data_dir: str | Path) -> dict[str, Any]:
     """meta.json of a prepared folder."""
     path = Path(data_dir) / "meta.json"
     if not path.is_file():
-        advice = "storybook --tokenizer storybook" if "storybook" in str(data_dir) else "TEXT"
-        raise FileNotFoundError(f"{path} is missing: make it with `python -m yzlin prepare {advice} --out {data_dir}`.")
+        how = "python -m yzlin prepare TEXT"
+        if "tinystories" in str(data_dir):
+            how = "python -m yzlin download tinystories && python -m yzlin prepare data/download/tinystories.txt"
+        elif "storybook" in str(data_dir):
+            how = "python -m yzlin prepare storybook"
+        raise FileNotFoundError(f"{path} is missing: make it with `{how} --out {data_dir}`.")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         return meta | {key: meta[key] for key in ("tokenizer", "vocab_size", "tokens", "text_bytes", "sha256")}  # all there?
