@@ -205,7 +205,24 @@ def test_top_k_cuts_all_but_the_k_likeliest():
     assert (sample_next(logits, top_k=1) == 3).all() and (sample_next(logits, top_k=99) <= 3).all()
 
 
-@pytest.mark.parametrize("bad", [dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=0)])
+@pytest.mark.parametrize(("top_p", "left"), [(0.6, [3]), (0.7, [3, 2]), (0.88, [3, 2]), (0.9, [3, 2, 1]), (1.0, [3, 2, 1, 0])])
+def test_top_p_leaves_the_fewest_that_reach_the_share(top_p, left):
+    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).expand(20000, 4)  # shares 0.032, 0.087, 0.237, 0.644
+    counts = sample_next(logits, top_p=top_p).flatten().bincount(minlength=4) / 20000
+    want = torch.zeros(4)
+    want[left] = logits[0].softmax(0)[left]
+    torch.testing.assert_close(counts, want / want.sum(), atol=0.015, rtol=0)
+
+
+def test_top_p_is_of_what_top_k_has_left():
+    logits = torch.tensor([[0.0, 1.0, 2.0, 3.0]]).expand(20000, 4)
+    assert (sample_next(logits, top_k=2, top_p=0.7) == 3).all()  # of 3 and 2 alone, 3 has 0.731
+    assert (sample_next(logits, top_k=2, top_p=0.75) == 2).any()
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(temperature=-1.0), dict(temperature=math.nan), dict(top_k=0), dict(top_p=0.0), dict(top_p=1.1)]
+)
 def test_bad_sampling_numbers_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         sample_next(torch.zeros(1, 4), **bad)
