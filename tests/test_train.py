@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from yzlin.checkpoint import convert_keys, load_checkpoint, load_model, save_checkpoint
-from yzlin.generate import Decoder, generate, stream, tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import load_meta
 from yzlin.train import PRESETS, Stop, TrainArgs, get_lr, read_log, train
@@ -267,95 +266,3 @@ def test_a_checkpoint_of_the_original_project_loads(tmp_path):
         assert torch.equal(block.attention_norm.weight, torch.full((8,), 1.5))
         assert torch.equal(block.mlp_norm.weight, torch.full((8,), 1.5))
     assert "transformer.norm.weight" in convert_keys(state)
-
-
-@pytest.fixture(scope="module")
-def little(book_data, tmp_path_factory):
-    out = str(tmp_path_factory.mktemp("little") / "run")
-    train(replace(TINY, data=str(book_data), out=out, max_iters=4), progress=False)
-    return out + "/checkpoint.pt", *load_model(out + "/checkpoint.pt")[:2]
-
-
-def test_the_cache_gives_the_logits_of_the_whole_window(little):
-    _, model, tokenizer = little
-    torch.manual_seed(0)
-    idx = torch.randint(tokenizer.n_vocab, (3, 80))
-    for first in (1, 5, 32, 40):
-        decoder = Decoder(model, 3)
-        got = decoder(idx[:, :first][:, -32:])
-        for t in range(first, 80):
-            want = model(idx[:, max(0, t - 32) : t])[0][:, -1]
-            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
-            got = decoder(idx[:, t : t + 1])
-
-
-def test_a_story_goes_on_past_the_window(little):
-    _, model, tokenizer = little
-    prompt = "Once upon a time there was a little girl named Mia. " * 5
-    text = generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=1)
-    assert text.startswith(prompt) and len(tokenizer.encode_ordinary(text)) > 60
-    assert text == generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=1)
-    assert text != generate(model, tokenizer, prompt, max_tokens=60, temperature=1.0, seed=2)
-
-
-def test_a_story_stops_when_asked(little):
-    _, model, tokenizer = little
-    pieces = []
-    for piece in stream(model, tokenizer, "a", max_tokens=50, temperature=0, should_stop=lambda: len(pieces) >= 3):
-        pieces.append(piece)
-    assert len(pieces) == 3
-
-
-def test_a_story_stops_at_its_end(little, monkeypatch):
-    _, model, tokenizer = little
-    told = iter([300, 301, tokenizer.eot_token, 302])
-    monkeypatch.setattr("yzlin.generate.sample_next", lambda *_: torch.tensor([[next(told)]]))
-    assert "".join(stream(model, tokenizer, "")) == tokenizer.decode([300, 301])
-
-
-def test_no_half_characters(little, monkeypatch):
-    _, model, tokenizer = little
-    wanted = iter(tokenizer.encode_ordinary("\u732b\U0001f600 ok") + [tokenizer.eot_token])
-    monkeypatch.setattr("yzlin.generate.sample_next", lambda *_: torch.tensor([[next(wanted)]]))
-    pieces = list(stream(model, tokenizer, ""))
-    assert "".join(pieces) == "\u732b\U0001f600 ok" and all("\ufffd" not in piece for piece in pieces)
-
-
-@pytest.mark.parametrize("bad", [dict(temperature=-1), dict(top_k=0), dict(max_tokens=0)])
-def test_bad_generation_numbers_are_refused(little, bad):
-    _, model, tokenizer = little
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        list(stream(model, tokenizer, "a", **bad))
-
-
-@pytest.mark.parametrize("prompt", ["", " ", "<|endoftext|>", "\u4ece\u524d", "\U0001f600" * 100, "x" * 10_000])
-def test_any_beginning_is_handled(little, prompt):
-    _, model, tokenizer = little
-    assert generate(model, tokenizer, prompt, max_tokens=3).startswith(prompt)
-
-
-def test_many_stories_at_once(little):
-    _, model, tokenizer = little
-    texts = tell_stories(model, tokenizer, 5, temperature=1.0)
-    assert len(texts) == 5 and len(set(texts)) == 5 and not any("<|endoftext|>" in text for text in texts)
-
-
-def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "yzlin", *words], input=stdin, capture_output=True, text=True, encoding="utf-8", timeout=120
-    )
-
-
-def test_command_line_generate(little):
-    done = run("generate", "--checkpoint", little[0], "--max_tokens", "5", "--seed", "1", "Once upon")
-    assert done.returncode == 0 and done.stdout.startswith("Once upon")
-    dialogue = run("generate", "--checkpoint", little[0], "--max_tokens", "60", "--seed", "1", stdin="Once upon a time\n\nq\n")
-    assert dialogue.returncode == 0 and dialogue.stdout.count("[Enter goes on, q ends]") >= 1
-    for bad in (["--temperature", "-1"], ["--checkpoint", "nowhere.pt"], ["--max_tokens", "0"]):
-        refused = run("generate", "--checkpoint", little[0], *bad, "Once")
-        assert refused.returncode == 2 and refused.stderr.startswith("yzlin generate:") and "Traceback" not in refused.stderr
-
-
-def test_command_line_doctor():
-    done = run("doctor")
-    assert done.returncode == 0 and done.stdout.startswith("ok   Python") and "intact" in done.stdout
