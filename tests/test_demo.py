@@ -1,81 +1,126 @@
 """The panel and the plots, without a browser."""
 
+import html
+import re
+import time
+
 import numpy as np
 import pytest
+import torch
 
 from yzlin import plots
 from yzlin.demo import StoryDemo
+from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.plots import PALETTE, LossPlot, token_bars
+from yzlin.tokenizer import load_tokenizer
+
+TOKENIZER = load_tokenizer("storybook")
+WORDS = TOKENIZER.encode_ordinary(" She was so happy that she ran home to her friend and told him all about it." * 3)
 
 
 class Scripted:
-    """Stands in for `stream`: says its words one by one, and looks for the stop before each."""
+    """Stands in for `stream_ids`: gives these ids one by one, and looks for the stop before each."""
 
-    def __init__(self, words):
-        self.words, self.calls = words, []
+    def __init__(self, ids):
+        self.ids, self.calls = ids, []
 
-    def __call__(self, model, tokenizer, prompt, should_stop, **how):
-        self.calls.append((prompt, how))
-        for word in self.words:
+    def __call__(self, model, tokenizer, ids, should_stop, **how):
+        self.calls.append((tokenizer.decode(ids[1:]), how))
+        for token in self.ids:
             if should_stop():
                 return
-            yield word
+            yield token
 
 
 @pytest.fixture
 def demo(monkeypatch):
-    script = Scripted([f" word{i}" for i in range(50)])
-    monkeypatch.setattr("yzlin.demo.stream", script)
-    demo = StoryDemo(None, None, "Once")
+    script = Scripted(WORDS)
+    monkeypatch.setattr("yzlin.demo.stream_ids", script)
+    torch.manual_seed(0)
+    model = yzlinGPT(ModelArgs(block_size=40, vocab_size=TOKENIZER.n_vocab, n_layer=1, n_head=2, n_embed=16)).eval()
+    demo = StoryDemo(model, TOKENIZER, "Once", beginnings=("One day", "Long ago"))
     demo.script = script
     return demo
+
+
+def plain(page: str) -> str:
+    return html.unescape(re.sub("<[^>]*>", "", page))
 
 
 def test_write_tells_a_whole_story(demo):
     demo.write_button.click()
     demo.wait()
-    assert demo.story == "Once" + "".join(f" word{i}" for i in range(50))
-    assert "<b" in demo.page.value and demo.message.value == "The end."
-    assert not demo.write_button.disabled and demo.stop_button.disabled
+    assert demo.written == TOKENIZER.decode(WORDS) and demo.story == "Once" + demo.written == plain(demo.page.value)
+    assert demo.message.value == "The end." and not demo.write_button.disabled and demo.stop_button.disabled
+    assert demo.continue_button.disabled  # there is nothing to go on from
 
 
 def test_continue_adds_twenty_words_to_what_is_there(demo):
-    demo.written = " one two"
+    demo.length.value = 10  # shorter than the story
+    demo.script.ids = WORDS[:10]
+    demo.write_button.click()
+    demo.wait()
+    before = demo.story
+    assert demo.message.value == "Continue goes on." and not demo.continue_button.disabled
+    demo.length.value, demo.script.ids = 300, WORDS
     demo.continue_button.click()
     demo.wait()
-    assert len(demo.written.split()) == 22
-    assert demo.script.calls[-1][0] == "Once one two"
+    assert demo.script.calls[-1][0] == before and demo.story.startswith(before)
+    assert len(demo.story[len(before) :].split()) == 20
 
 
 def test_the_knobs_reach_the_model(demo):
-    demo.temperature.value, demo.top_k.value, demo.seed.value = 1.5, 7, 3
+    demo.temperature.value, demo.top_k.value, demo.seed.value, demo.length.value = 1.5, 7, 3, 50
+    demo.picked.value = "Long ago"
     demo.write_button.click()
     demo.wait()
-    assert demo.script.calls[-1] == ("Once", {"temperature": 1.5, "top_k": 7, "seed": 3})
+    prompt, how = demo.script.calls[-1]
+    assert prompt == "Long ago" and how["seed"] == 3 + len(TOKENIZER.encode_ordinary("Long ago")) + 1
+    assert {key: how[key] for key in ("temperature", "top_k", "max_tokens")} == {
+        "temperature": 1.5,
+        "top_k": 7,
+        "max_tokens": 50,
+    }
 
 
 def test_stop_stops_and_two_clicks_are_one(demo, monkeypatch):
-    def endless(model, tokenizer, prompt, should_stop, **how):
+    def endless(model, tokenizer, ids, should_stop, **how):
         while not should_stop():
-            yield " la"
+            time.sleep(0.001)
+            yield WORDS[0]
 
-    monkeypatch.setattr("yzlin.demo.stream", endless)
+    monkeypatch.setattr("yzlin.demo.stream_ids", endless)
     demo.write_button.click()
     first = demo.thread
     demo.write_button.click()
+    demo.continue_button.click()
+    demo.bars[0].click()
     assert demo.thread is first
     demo.stop_button.click()
     demo.wait(10)
     assert not first.is_alive() and demo.message.value == "Stopped."
-    demo.clear()
-    assert demo.page.value == "" and demo.written == ""
+    demo.clear_button.click()
+    assert demo.page.value == "" and demo.story == "" and demo.continue_button.disabled
 
 
-def test_html_stays_text(demo):
-    demo.prompt.value = "<script>alert(1)</script>"
+def test_html_stays_text_and_any_language_comes_through(demo):
+    for beginning in (
+        "<script>alert(1)</script>",
+        "\u5c0f\u732b \U0001f600",
+        "\u0645\u0631\u062d\u0628\u0627",
+        "a & b\n  c",
+        "",
+    ):
+        demo.prompt.value = beginning
+        demo.write_button.click()
+        demo.wait()
+        assert "<script" not in demo.page.value and plain(demo.page.value) == beginning + demo.written
+
+
+def test_a_book_as_a_beginning_is_refused_in_the_panel(demo):
+    demo.prompt.value = "x" * 10_001
     demo.write_button.click()
-    demo.wait()
-    assert "<script>" not in demo.page.value and "&lt;script&gt;" in demo.page.value
+    assert "10,001 characters" in demo.message.value and demo.thread is None
 
 
 def test_an_error_is_said_in_the_panel(demo, monkeypatch):
@@ -83,10 +128,49 @@ def test_an_error_is_said_in_the_panel(demo, monkeypatch):
         raise ValueError("temperature is <bad>")
         yield
 
-    monkeypatch.setattr("yzlin.demo.stream", broken)
+    monkeypatch.setattr("yzlin.demo.stream_ids", broken)
     demo.write_button.click()
     demo.wait()
     assert demo.message.value == "ValueError: temperature is &lt;bad&gt;" and not demo.write_button.disabled
+
+
+def test_the_bars_are_the_likeliest_tokens_and_follow_the_temperature_at_once(demo):
+    demo.write_button.click()
+    demo.wait()
+    demo.top_k.value = 200
+    demo.look.value = 5
+    logits = demo.model(torch.tensor([demo.ids[:5]]))[0][0, -1]
+    assert demo.likeliest == logits.topk(10).indices.tolist()
+    for temperature in (1.0, 0.3):
+        demo.temperature.value = temperature
+        shares = (logits / temperature).topk(200).values.softmax(-1)
+        for bar, share in zip(demo.bars, shares, strict=False):
+            assert bar.description.endswith(f"{share:.1%}") and bar.layout.display == "block"
+    demo.top_k.value = 3
+    assert [bar.layout.display for bar in demo.bars] == ["block"] * 3 + ["none"] * 7
+    demo.temperature.value = 0
+    assert demo.bars[0].description.endswith("100.0%")
+
+
+def test_another_token_is_taken_and_the_story_goes_on_from_it(demo):
+    demo.write_button.click()
+    demo.wait()
+    demo.look.value = 6
+    kept, token = demo.ids[:6], demo.likeliest[2]
+    demo.bars[2].click()
+    demo.wait()
+    assert demo.ids == [*kept, token, *WORDS] and demo.script.calls[-1][0] == TOKENIZER.decode([*kept[1:], token])
+    demo.look.value = 6
+    demo.likeliest[0] = TOKENIZER.eot_token
+    demo.bars[0].click()
+    assert demo.ids == kept and demo.message.value == "The end."
+
+
+def test_what_the_model_no_longer_sees_is_faded(demo):
+    demo.write_button.click()
+    demo.wait()
+    faded = plain("".join(re.findall(r"<span style=\"[^\"]*opacity[^>]*>([^<]*)</span>", demo.page.value)))
+    assert faded == TOKENIZER.decode(demo.ids[1:-40]) and faded
 
 
 def test_the_loss_plot_draws_the_log(tmp_path, monkeypatch):
