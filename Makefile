@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: lab test lint
+.PHONY: lab test browser
 
 lab: $(VENV)/ready
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -11,6 +11,11 @@ lab: $(VENV)/ready
 test: $(VENV)/ready
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m pytest
+
+# JupyterLab in a real Chromium; not part of `test`.
+browser: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest tests/browser
 
 # Made again only when what is to be installed has changed.
 $(VENV)/ready: pyproject.toml constraints.txt

@@ -20,8 +20,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="Windows knows neither SIGKIL
 def args(book_data, tmp_path):
     return TrainArgs(
         data=str(book_data), out=str(tmp_path / "run"), n_layer=2, n_head=2, n_embed=16, block_size=32, dropout=0.1,
-        batch_size=4, max_iters=24, warmup_iters=3, learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=1, eval_stories=0,
-        log_interval=2, device="cpu", dtype="float32",
+        batch_size=4, max_iters=24, warmup_iters=3, learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=1,
+        eval_stories=0, log_interval=2, device="cpu", dtype="float32",
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -24,40 +25,50 @@ def show(fig: Figure, alt: str) -> None:
 
 
 class LossPlot:
-    """The four curves of a run in one figure that redraws itself: loss, coherence, learning rate, tokens a second.
+    """The curves of a run in one figure that redraws itself, and the story that the model told last.
 
     Give `plot` itself to `train(..., on_log=plot)`. It begins with what is in log.csv already, so a cell that was stopped
     and run again goes on with the same curves; without a training it draws a run that is over or goes on elsewhere.
     """
 
-    alt = "Four panels against tokens seen: train and val loss, coherence of sampled stories, learning rate, tokens a second"
+    alt = (
+        "Five panels against tokens seen: train and val loss, coherence of sampled stories, learning rate, gradient norm, "
+        "tokens a second; below them the story that the model told last"
+    )
+    share = 0.01  # of the run's time, at most, that goes into drawing
 
     def __init__(self, log: str | Path | None = None, seconds: float = 2.0) -> None:
         self.rows: list[dict[str, Any]] = read_log(log) if log and Path(log).exists() else []
-        self.seconds, self.drawn = seconds, 0.0
-        self.fig, axes = plt.subplots(2, 2, figsize=(10, 5.5), layout="constrained")
-        self.axes = list(axes.flat)
+        self.seconds, self.drawn, self.cost = seconds, 0.0, 0.0
+        self.fig = plt.figure(figsize=(10, 6.5), layout="constrained")
+        grid = self.fig.add_gridspec(3, 6, height_ratios=(1.4, 1, 0.55))
+        places = (grid[0, :4], grid[0, 4:], grid[1, :2], grid[1, 2:4], grid[1, 4:])
+        self.axes = [self.fig.add_subplot(place) for place in places]
+        self.page = self.fig.add_subplot(grid[2, :])
         self._draw()
         self.handle = display(self.fig, display_id=True, metadata={"image/png": {"alt": self.alt}})
         plt.close(self.fig)
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Takes a row of the log; draws at most once in `seconds`, so that the plot costs the run almost nothing."""
+        """Takes a row of the log; draws seldom enough to cost the run almost nothing."""
         self.rows.append(row)
-        if time.monotonic() - self.drawn >= self.seconds:
+        if time.monotonic() - self.drawn >= max(self.seconds, self.cost / self.share):
             self.update()
 
     def update(self) -> None:
         """Draws now."""
+        start = time.monotonic()
         self._draw()
         self.handle.update(self.fig, metadata={"image/png": {"alt": self.alt}})
         self.drawn = time.monotonic()
+        self.cost = self.drawn - start
 
     def _draw(self) -> None:
-        loss, coherence, lr, speed = self.axes
+        loss, coherence, lr, norm, speed = self.axes
         for axis in self.axes:
             axis.clear()
             axis.grid(alpha=0.3)
+        for axis in (lr, norm, speed):
             axis.set_xlabel("tokens seen (millions)")
         self._curve(loss, "train_loss", BLUE, "train")
         self._curve(loss, "val_loss", ORANGE, "val", "o-")
@@ -72,8 +83,18 @@ class LossPlot:
         coherence.set(ylabel="coherent stories (share)", ylim=(-0.03, 1.03))
         self._curve(lr, "lr", PURPLE, "lr")
         lr.set_ylabel("learning rate")
+        self._curve(norm, "grad_norm", BLACK, "norm")
+        norm.set_ylabel("gradient norm")
         self._curve(speed, "tokens_per_s", RED, "speed")
         speed.set_ylabel("tokens a second")
+        speed.set_ylim(bottom=0)
+        self.page.clear()
+        self.page.axis("off")
+        told = [row for row in self.rows if row.get("story")]
+        if told:
+            text = textwrap.shorten(told[-1]["story"], 520, placeholder=" ...")
+            text = "\n".join(textwrap.wrap(f"At iteration {told[-1]['iter']}: {text}", 108))
+            self.page.text(0, 1, text, va="top", fontsize=10, parse_math=False).set_in_layout(False)
 
     def _curve(self, axis: Any, column: str, colour: str, label: str, style: str = "-") -> None:
         points = [(row["tokens"] / 1e6, row[column]) for row in self.rows if row.get(column) is not None]

@@ -97,7 +97,7 @@ PRESETS = {
 }
 
 LOG_COLUMNS = [
-    "iter", "tokens", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "seconds", "coherence"
+    "iter", "tokens", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "seconds", "coherence", "story"
 ]  # fmt: skip
 
 FIRST_EVAL_BATCH = 2**40  # the batches from this number on are looked at, never trained on
@@ -218,7 +218,7 @@ def _train(
     grad_norm = torch.zeros(())
     lap, lap_iter, paused = time.perf_counter(), state["iter_num"], 0.0  # paused: seconds of looking, not of training
 
-    def write_row(losses: dict[str, float], coherence: float | None) -> None:
+    def write_row(losses: dict[str, float], coherence: float | None = None, story: str | None = None) -> None:
         """A row of the log: the mean training loss since the row before."""
         nonlocal lap, lap_iter, paused, loss_sum
         elapsed = time.perf_counter() - lap - paused
@@ -230,6 +230,7 @@ def _train(
             "iter": state["iter_num"], "tokens": state["iter_num"] * tokens_per_iter, "train_loss": train_loss,
             "val_loss": losses.get("val"), "lr": get_lr(max(state["iter_num"] - 1, 0), args), "grad_norm": grad_norm.item(),
             "tokens_per_s": speed, "seconds": round(state["seconds"], 2), "coherence": coherence,
+            "story": story,
         }  # fmt: skip
         loss_sum, state["loss_count"] = torch.zeros((), device=device), 0
         lap, lap_iter, paused = time.perf_counter(), state["iter_num"], 0.0
@@ -258,9 +259,9 @@ def _train(
         losses = estimate_loss(model, batches, args.eval_iters, dtype, rank, world)
         if not math.isfinite(losses["val"]):
             raise Stop(bad_loss(state["iter_num"], losses["val"], last))
-        coherence = sample_coherence(model, tokenizer, args, state["iter_num"]) if args.eval_stories and rank == 0 else None
+        sample = sample_stories(model, tokenizer, args, state["iter_num"]) if rank == 0 else (None, None)
         paused += time.perf_counter() - start
-        write_row(losses, coherence)
+        write_row(losses, *sample)
         start = time.perf_counter()
         if losses["val"] < state["best_val_loss"]:
             state["best_val_loss"] = losses["val"]
@@ -305,7 +306,7 @@ def _train(
                 if is_eval:
                     evaluate()
                 else:
-                    write_row({}, None)
+                    write_row({})
         finished = state["iter_num"] >= args.max_iters
         if not finished:
             save("last.pt")
@@ -327,12 +328,16 @@ def bad_loss(iteration: int, loss: float, last: Path) -> str:
     )
 
 
-def sample_coherence(model: yzlinGPT, tokenizer: Any, args: TrainArgs, iteration: int) -> float:
-    """The share of eval_stories sampled stories (temperature 0.7) that keep their facts: 0 to 1."""
+def sample_stories(model: yzlinGPT, tokenizer: Any, args: TrainArgs, iteration: int) -> tuple[float | None, str]:
+    """Of eval_stories sampled stories (temperature 0.7) the share that keep their facts, 0 to 1, and the first of them.
+
+    Where eval_stories is 0 the text is not the storybook: no share, one story.
+    """
     from yzlin.generate import tell_stories
     from yzlin.storybook import coherence
 
-    return coherence(tell_stories(model, tokenizer, args.eval_stories, temperature=0.7, seed=iteration))
+    told = tell_stories(model, tokenizer, args.eval_stories or 1, temperature=0.7, seed=iteration)
+    return coherence(told) if args.eval_stories else None, told[0]
 
 
 def compiled(model: yzlinGPT, batches: Batches) -> Any:
@@ -399,7 +404,7 @@ class Log:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a log.csv: iter and tokens as int, the rest as float, None where there is no value.
+    """The rows of a log.csv: iter and tokens as int, story as it is, the rest as float, None where there is no value.
 
     A last row that a crash cut off is left out.
     """
@@ -408,8 +413,9 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
         for row in csv.DictReader(file):
             if None in row.values():
                 continue
+            story = row.pop("story", None) or None
             numbers = {key: float(value) if value else None for key, value in row.items()}
-            rows.append({**numbers, "iter": int(row["iter"]), "tokens": int(row["tokens"])})
+            rows.append({**numbers, "iter": int(row["iter"]), "tokens": int(row["tokens"]), "story": story})
     return rows
 
 
