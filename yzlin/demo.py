@@ -218,6 +218,6 @@ class StoryDemo:
                 bar.description = f"{word}  {shares[place]:.1%}"
                 bar.tooltip = f"Go on from here with {word}"
                 bar.layout.width = f"{12 + 60 * shares[place]:.0f}%"
-                bar.layout.min_width = "14em"
+                bar.layout.min_width = "11em"
                 bar.style.button_color = "#8ec7ee" if shares[place] >= 0.1 else "#d9d9d9"
                 bar.style.text_color = "black"

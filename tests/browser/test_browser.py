@@ -166,7 +166,7 @@ def test_09_the_panel(page):
     playwright.expect(button["Write"]).to_be_enabled(timeout=20_000)
     story.scroll_into_view_if_needed()
     shot(page, "09_panel")
-    page.set_viewport_size({"width": 480, "height": 800})
+    page.set_viewport_size({"width": 700, "height": 800})
     time.sleep(1)
     shot(page, "09_narrow")
     assert panel.evaluate("e => e.scrollWidth <= e.clientWidth + 2")
