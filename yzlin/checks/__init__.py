@@ -36,25 +36,22 @@ def expect_close(got: Any, want: Any, hint: str, tolerance: float = 1e-5) -> Non
         raise Wrong(hint)
 
 
-def exercise(check: Callable[[Any], str]) -> Callable[[Any], str]:
+def exercise(check: Callable[[Any], str]) -> Callable[[Any], None]:
     """Makes a checker of a function that takes the answer, raises Wrong with a hint, or returns what the answer shows.
 
     The checker prints one line and never stops the notebook: "not attempted yet" for a stub that raises
-    NotImplementedError, "ok: ..." or "not yet: ...". It returns "not attempted", "ok" or "wrong".
+    NotImplementedError, "ok: ..." or "not yet: ...".
     """
 
     @functools.wraps(check)
-    def checker(answer: Any) -> str:
+    def checker(answer: Any) -> None:
         try:
             print(f"ok: {check(answer)}")
-            return "ok"
         except NotImplementedError:
             print("not attempted yet")
-            return "not attempted"
         except Wrong as hint:
             print(f"not yet: {hint}")
         except Exception as error:  # whatever the reader's code raises is the reader's to see, in one line
             print(f"not yet: your code raised {type(error).__name__}: {error}")
-        return "wrong"
 
     return checker
