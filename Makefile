@@ -1,12 +1,16 @@
-# make lab: everything set up, then JupyterLab.   make test: everything set up, then every test.
+# make lab: everything set up, then JupyterLab on your own copies of the notebooks.   make lab-lecture: on the originals.
+# make test: everything set up, then every test.
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: lab test browser
+.PHONY: lab lab-lecture test browser
 
 lab: $(VENV)/ready
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+	$(BIN)/python -m yzlin lab
+
+lab-lecture: $(VENV)/ready
+	$(BIN)/python -m yzlin lab --lecture
 
 test: $(VENV)/ready
 	$(BIN)/python -m ruff check .

@@ -1,4 +1,4 @@
-"""The command line: python -m yzlin {doctor,download,prepare,train,generate,bench}."""
+"""The command line: python -m yzlin {lab,doctor,download,prepare,train,generate,bench}."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib
 import sys
 
 COMMANDS = {
+    "lab": "JupyterLab on your own copies of the notebooks",
     "doctor": "is this machine ready?",
     "download": "the TinyStories data set",
     "prepare": "text -> train.bin, val.bin, meta.json",

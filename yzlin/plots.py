@@ -92,7 +92,9 @@ class LossPlot:
         self.page.axis("off")
         told = [row for row in self.rows if row.get("story")]
         if told:
-            text = textwrap.shorten(told[-1]["story"], 520, placeholder=" ...")
+            # An early model may write any byte; a font draws only letters.
+            text = "".join(letter if letter.isprintable() else " " for letter in told[-1]["story"])
+            text = textwrap.shorten(text, 520, placeholder=" ...")
             text = "\n".join(textwrap.wrap(f"At iteration {told[-1]['iter']}: {text}", 108))
             self.page.text(0, 1, text, va="top", fontsize=10, parse_math=False).set_in_layout(False)
 

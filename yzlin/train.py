@@ -24,6 +24,7 @@ from yzlin.batches import Batches
 from yzlin.checkpoint import load_checkpoint, save_checkpoint
 from yzlin.device import autocast, keep_heap, pick_device, pick_dtype
 from yzlin.files import whole_file
+from yzlin.many import any_rank, gather_rng, lost_connection, restore_rng
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import data_tokenizer, load_meta
 from yzlin.tokenizer import tokenizer_text
@@ -162,7 +163,15 @@ def train(args: TrainArgs, on_log: Callable[[dict[str, Any]], None] | None = Non
         raise ValueError(f"init_from is {args.init_from}: use scratch, resume or auto (resume if there is a run).")
     out = Path(args.out)
     with run_directory(out) if rank == 0 else nullcontext():
-        return _train(args, out, device, rank, world, on_log, progress and rank == 0)
+        try:
+            return _train(args, out, device, rank, world, on_log, progress and rank == 0)
+        except RuntimeError as error:
+            if world == 1 or not lost_connection(error):
+                raise
+            raise RuntimeError(
+                f"rank {rank}: another process of this job has ended, and its own message says why; what was saved last is in "
+                f"{out}: go on with --init_from resume."
+            ) from error
 
 
 def _train(
@@ -441,33 +450,6 @@ def stop_signals():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def any_rank(stopped: list[int], world: int) -> bool:
-    """True on all processes as soon as one was asked to stop, so that they stop at the same iteration."""
-    if world == 1:
-        return bool(stopped)
-    asked = torch.tensor(float(bool(stopped)), device="cuda" if dist.get_backend() == "nccl" else "cpu")
-    dist.all_reduce(asked)
-    return asked.item() > 0
-
-
-def gather_rng(world: int, device: torch.device) -> list[dict[str, Any]]:
-    """The random state of each process (dropout draws from it), in the order of their ranks."""
-    mine = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
-    if world == 1:
-        return [mine]
-    everyone: list[Any] = [None] * world
-    dist.all_gather_object(everyone, mine)
-    return everyone
-
-
-def restore_rng(states: list[dict[str, Any]], rank: int, device: torch.device) -> None:
-    if rank >= len(states):  # resumed with more processes than before: a fresh state is as good as any
-        return
-    torch.set_rng_state(states[rank]["cpu"].cpu())
-    if device.type == "cuda" and states[rank]["cuda"] is not None:
-        torch.cuda.set_rng_state(states[rank]["cuda"].cpu(), device)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
