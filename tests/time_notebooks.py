@@ -8,6 +8,7 @@ One notebook after the other, each in a fresh kernel: whole runs, kernel start i
 import json
 import platform
 import re
+import shutil
 import tempfile
 import time
 from datetime import date
@@ -39,6 +40,8 @@ def measure(path: Path) -> tuple[float, int]:
 def main() -> None:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
+    for made in [*(ROOT / "data").glob("lesson_*"), *(ROOT / "checkpoint").glob("lesson_*")]:
+        shutil.rmtree(made) if made.is_dir() else made.unlink()  # as in a fresh clone
     total = 0.0
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         seconds, megabytes = measure(path)

@@ -31,8 +31,9 @@ from yzlin.model import ModelArgs, sample_next, yzlinGPT
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card.
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "T4": 65, "V100": 125}
 
+CPU_VOCAB = 3198  # of the cpu preset
 SIZES = {
-    "cpu": ModelArgs(block_size=192, vocab_size=3198, n_layer=4, n_head=4, n_embed=128),
+    "cpu": ModelArgs(block_size=192, vocab_size=CPU_VOCAB, n_layer=4, n_head=4, n_embed=128),
     "width128": ModelArgs(block_size=128, vocab_size=50304, n_layer=4, n_head=4, n_embed=128),
     "full": ModelArgs(),
 }
@@ -49,9 +50,10 @@ class Way:
     gather: bool = True  # a batch by one gather from a file that stays open; else as the original: reopened, slice by slice
     compiled: bool = False
     batch_size: int = 32
+    vocab_size: int = 0  # 0: that of the model
 
 
-def ways(batch_size: int, with_compile: bool) -> list[Way]:
+def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
     """The ways to compare. The first is a plain loop as the original project writes it; the ratios are to it."""
     half = "bfloat16" if torch.cuda.is_available() or bfloat16_gain() > 1.2 else "float32"
     best = Way("yzlin", dtype=half, batch_size=batch_size)
@@ -65,6 +67,8 @@ def ways(batch_size: int, with_compile: bool) -> list[Way]:
     ]
     if torch.cuda.is_available():
         listed.append(replace(best, name="yzlin, float16", dtype="float16"))
+    if args.vocab_size > CPU_VOCAB:
+        listed.append(replace(best, name=f"yzlin, vocabulary {CPU_VOCAB:,}", vocab_size=CPU_VOCAB))
     if with_compile:
         listed.append(replace(best, name="yzlin, compiled", compiled=True))
     return listed
@@ -119,7 +123,7 @@ def measure(way: Way, args: ModelArgs, data_dir: str, seconds: float) -> dict[st
     torch.manual_seed(0)
     if device.type == "cuda" and way.name != "original":
         torch.set_float32_matmul_precision("high")
-    model = yzlinGPT(args).to(device)
+    model = yzlinGPT(replace(args, vocab_size=way.vocab_size or args.vocab_size)).to(device)
     optimizer = model.configure_optimizers(0.1, 1e-4, (0.9, 0.95), device.type if way.fused else "none")
     scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=way.dtype == "float16")
     forward = torch.compile(model) if way.compiled else model
@@ -180,11 +184,12 @@ def peak_memory(device: torch.device) -> float:
 
 def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile: bool) -> dict[str, Any]:
     """All ways in turns, `rounds` times. Returns the medians, and of each way its ratio to the first in tokens a second."""
-    args, listed = SIZES[size], ways(batch_size, with_compile)
+    args = SIZES[size]
+    listed = ways(args, batch_size, with_compile)
     peak, source = peak_flops(pick_device())
     found: dict[str, list[dict[str, Any]]] = {way.name: [] for way in listed}
     with tempfile.TemporaryDirectory() as folder:
-        tokens = np.random.default_rng(0).integers(0, args.vocab_size, 2_000_000).astype("<u2")
+        tokens = np.random.default_rng(0).integers(0, CPU_VOCAB, 2_000_000).astype("<u2")
         for split in ("train", "val"):
             tokens.tofile(Path(folder) / f"{split}.bin")
         for number in range(rounds):
@@ -202,7 +207,8 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile:
         if laps := found[way.name]:
             row = {key: statistics.median(lap[key] for lap in laps) for key in laps[0]}
             ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(laps, first, strict=False)]
-            mfu = row["tokens_per_s"] * flops_per_token(args) / peak
+            flops = flops_per_token(replace(args, vocab_size=way.vocab_size or args.vocab_size))
+            mfu = row["tokens_per_s"] * flops / peak
             rows.append({"way": way.name, **row, "mfu": mfu, "ratio": statistics.median(ratios)})
     return {
         "size": size,
