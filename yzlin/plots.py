@@ -35,7 +35,7 @@ class LossPlot:
         "Five panels against tokens seen: train and val loss, coherence of sampled stories, learning rate, gradient norm, "
         "tokens a second; below them the story that the model told last"
     )
-    share = 0.01  # of the run's time, at most, that goes into drawing
+    share = 0.015  # of the run's time, at most, that goes into drawing
 
     def __init__(self, log: str | Path | None = None, seconds: float = 2.0) -> None:
         self.rows: list[dict[str, Any]] = read_log(log) if log and Path(log).exists() else []
@@ -59,7 +59,8 @@ class LossPlot:
         """Draws now."""
         start = time.monotonic()
         self._draw()
-        self.handle.update(self.fig, metadata={"image/png": {"alt": self.alt}})
+        if self.handle:  # outside of a notebook there is nothing to redraw
+            self.handle.update(self.fig, metadata={"image/png": {"alt": self.alt}})
         self.drawn = time.monotonic()
         self.cost = self.drawn - start
 
