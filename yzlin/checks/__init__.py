@@ -21,6 +21,11 @@ def check_shape(tensor: Tensor, *shape: int) -> None:
     print(f"ok: shape {shape}")
 
 
+def example(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers of the standard normal distribution, the same ones each time."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
 def expect(condition: bool | Tensor, hint: str) -> None:
     """Raises Wrong with the hint where the condition does not hold."""
     if not bool(condition):

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from yzlin.checks import exercise, expect, expect_close
-
-
-def example(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from yzlin.checks import example, exercise, expect, expect_close
 
 
 @exercise
