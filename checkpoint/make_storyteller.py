@@ -13,10 +13,10 @@ from pathlib import Path
 
 from yzlin import ROOT
 from yzlin.checkpoint import load_checkpoint, load_model, save_checkpoint
-from yzlin.files import whole_file
 from yzlin.generate import tell_stories
 from yzlin.prepare import prepare
 from yzlin.storybook import check_story
+from yzlin.tools.files import whole_file
 from yzlin.train import PRESETS, train
 
 RUN, SHIPPED = ROOT / "checkpoint" / "long", ROOT / "checkpoint" / "storyteller"

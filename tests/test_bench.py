@@ -7,8 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from yzlin import bench
 from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.tools import bench
 
 TINY = ModelArgs(block_size=16, vocab_size=64, n_layer=2, n_head=2, n_embed=32)
 

@@ -16,8 +16,8 @@ import pytest
 
 from yzlin import ROOT, download
 from yzlin.__main__ import main
-from yzlin.download import PATH, Remote
 from yzlin.tokenizer import EOT
+from yzlin.tools.download import PATH, Remote
 
 STORY = "Once upon a time there was a little {}. The end.\n" + EOT + "\n"
 TEXT = "".join(STORY.format(random.Random(i).random()) for i in range(4000)).encode()  # some 300 kB
@@ -294,7 +294,7 @@ def test_stopped_with_ctrl_c_it_goes_on_later_and_two_at_once_are_refused(server
     server.always = "slow"
     code = f"""
 import hashlib
-from yzlin import download
+from yzlin.tools import download
 from yzlin.__main__ import main
 download.FILES = {{(1, "train"): download.Remote("small.txt", {len(TEXT)}, "{hashlib.sha256(TEXT).hexdigest()}")}}
 main(["download", "tinystories", "--part", "full", "--mirror", "{server.url}", "--out", "{tmp_path / "t.txt"}"])

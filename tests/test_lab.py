@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from yzlin.lab import GIVEN, hand_out
+from yzlin.tools.lab import GIVEN, hand_out
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_dependencies_stand_in_pyproject_alone():
 def test_what_is_installed_is_what_is_pinned():
     from importlib.metadata import version
 
-    from yzlin.doctor import pinned
+    from yzlin.tools.doctor import pinned
 
     differ = {name: version(name) for name in map(name_of, DEPENDENCIES) if version(name).split("+")[0] != pinned()[name]}
     if differ:

@@ -19,7 +19,7 @@ import torch
 from nbclient import NotebookClient
 
 from yzlin import ROOT
-from yzlin.files import whole_file
+from yzlin.tools.files import whole_file
 
 MEMORY = """
 import resource, sys

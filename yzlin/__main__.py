@@ -6,14 +6,15 @@ import argparse
 import importlib
 import sys
 
+# command: the module that runs it, and a word of help
 COMMANDS = {
-    "lab": "JupyterLab on your own copies of the notebooks",
-    "doctor": "is this machine ready?",
-    "download": "the TinyStories data set",
-    "prepare": "text -> train.bin, val.bin, meta.json",
-    "train": "token files -> a trained model",
-    "generate": "a trained model tells a story",
-    "bench": "how fast a training step is, done in several ways",
+    "lab": ("yzlin.tools.lab", "JupyterLab on your own copies of the notebooks"),
+    "doctor": ("yzlin.tools.doctor", "is this machine ready?"),
+    "download": ("yzlin.tools.download", "the TinyStories data set"),
+    "prepare": ("yzlin.prepare", "text -> train.bin, val.bin, meta.json"),
+    "train": ("yzlin.train", "token files -> a trained model"),
+    "generate": ("yzlin.generate", "a trained model tells a story"),
+    "bench": ("yzlin.tools.bench", "how fast a training step is, done in several ways"),
 }
 
 
@@ -22,12 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m yzlin", description=__doc__)
     subparsers = parser.add_subparsers(dest="command", required=True)
     argv = sys.argv[1:] if argv is None else argv
-    for name, help_text in COMMANDS.items():
+    for name, (module, help_text) in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
         if name in argv[:1]:  # only the command that runs is imported: `doctor` must work where torch is broken
-            importlib.import_module(f"yzlin.{name}").add_arguments(subparser)
+            importlib.import_module(module).add_arguments(subparser)
     options = parser.parse_args(argv)
-    command = importlib.import_module(f"yzlin.{options.command}")
+    command = importlib.import_module(COMMANDS[options.command][0])
     try:
         return command.main(options)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from yzlin.files import is_lfs_pointer
+from yzlin.tools.files import is_lfs_pointer
 
 SPLITS = ("train", "val")
 

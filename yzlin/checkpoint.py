@@ -11,9 +11,9 @@ import tiktoken
 import torch
 from torch import Tensor
 
-from yzlin.files import is_lfs_pointer, whole_file
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.tokenizer import load_tokenizer, tokenizer_from_text
+from yzlin.tools.files import is_lfs_pointer, whole_file
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:

@@ -30,9 +30,9 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from yzlin import __version__
-from yzlin.files import whole_file
-from yzlin.texts import BLOCK, PIECE, Block, Source
 from yzlin.tokenizer import EOT, load_tokenizer, save_tokenizer, train_bpe
+from yzlin.tools.files import whole_file
+from yzlin.tools.texts import BLOCK, PIECE, Block, Source
 
 SPLITS = ("train", "val")
 OUTPUTS = {"train.bin", "val.bin", "meta.json", "tokenizer.tiktoken"}

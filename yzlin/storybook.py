@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from yzlin import ROOT
-from yzlin.files import whole_file
+from yzlin.tools.files import whole_file
 
 EOT = "<|endoftext|>"
 PRONOUNS = {

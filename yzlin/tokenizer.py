@@ -18,7 +18,7 @@ import regex
 import tiktoken
 
 from yzlin import ROOT
-from yzlin.files import is_lfs_pointer, whole_file
+from yzlin.tools.files import is_lfs_pointer, whole_file
 
 EOT = "<|endoftext|>"
 """The special token that stands between two stories."""

@@ -23,11 +23,11 @@ from tqdm.auto import tqdm
 from yzlin.batches import Batches
 from yzlin.checkpoint import load_checkpoint, save_checkpoint
 from yzlin.device import autocast, keep_heap, pick_device, pick_dtype
-from yzlin.files import whole_file
 from yzlin.many import any_rank, gather_rng, lost_connection, restore_rng
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import data_tokenizer, load_meta
 from yzlin.tokenizer import tokenizer_text
+from yzlin.tools.files import whole_file
 
 
 @dataclass

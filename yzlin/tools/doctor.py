@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from yzlin import ROOT
-from yzlin.files import is_lfs_pointer
+from yzlin.tools.files import is_lfs_pointer
 
 NEEDED_PACKAGES = ("torch", "numpy", "tiktoken", "regex", "tqdm", "jupyterlab", "matplotlib", "ipywidgets")
 Finding = tuple[bool, str]  # ok or not, and the line to print

@@ -196,7 +196,7 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile:
             for way in listed:
                 print(f"round {number + 1} of {rounds}: {way.name}", file=sys.stderr)
                 job = json.dumps({"way": asdict(way), "args": asdict(args), "data": folder, "seconds": seconds})
-                done = subprocess.run([sys.executable, "-m", "yzlin.bench", job], capture_output=True, text=True)
+                done = subprocess.run([sys.executable, "-m", "yzlin.tools.bench", job], capture_output=True, text=True)
                 if done.returncode:
                     print(f"  did not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
                     continue

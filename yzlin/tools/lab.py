@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from yzlin import ROOT
-from yzlin.files import whole_file
+from yzlin.tools.files import whole_file
 
 GIVEN = ".given.json"  # in the workspace: which version of each original was handed out
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from yzlin.files import is_lfs_pointer
 from yzlin.tokenizer import EOT
+from yzlin.tools.files import is_lfs_pointer
 
 BLOCK = 2**20  # bytes of text in a block, about
 KINDS = (".txt", ".jsonl", ".gz", ".zst")

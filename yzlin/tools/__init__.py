@@ -1,0 +1,1 @@
+"""The back rooms: what serves the course and no lecture opens."""
