@@ -9,14 +9,18 @@ import time
 from contextlib import nullcontext
 
 import torch
+from torch import Tensor, nn
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
     """CUDA where there is one, else Apple's MPS, else the CPU; or the one that is asked for, if it is there."""
     if wanted != "auto":
-        device = torch.device(wanted)
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-        if not there.get(device.type, False):
+        try:
+            device = torch.device(wanted)
+        except RuntimeError as error:  # a word that PyTorch does not know
+            raise ValueError(f"device {wanted} is not known: use auto, cpu, cuda, cuda:1 or mps.") from error
+        there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+        if (device.index or 0) >= there.get(device.type, 0):
             raise ValueError(f"device {wanted} is not there on this machine: use --device auto.")
         return device
     if torch.cuda.is_available():
@@ -59,6 +63,27 @@ def autocast(device: torch.device, dtype: str):
     if dtype == "float32":
         return nullcontext()
     return torch.autocast(device_type=device.type, dtype=getattr(torch, dtype))
+
+
+def compiled(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str) -> nn.Module:
+    """The model through torch.compile, or the model itself, with one sentence, where that does not work.
+
+    Compiles now, forward and backward and under autocast as in training, so that what is missing shows now and the
+    first step is as fast as the others. Leaves no gradient behind, and the random state as it was.
+    """
+    device = batch[0].device
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            fast = torch.compile(model)
+            with autocast(device, dtype):
+                loss = fast(*batch)[1]
+            loss.backward()
+        return fast
+    except Exception as error:  # a missing compiler shows in many forms
+        print(f"torch.compile does not work here ({type(error).__name__}), so the model runs uncompiled: slower, but equal.")
+        return model
+    finally:
+        model.zero_grad(set_to_none=True)
 
 
 def keep_heap() -> str:

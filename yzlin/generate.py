@@ -6,17 +6,16 @@ import argparse
 import codecs
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import tiktoken
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from yzlin.checkpoint import load_model
 from yzlin.device import pick_device, pick_dtype
-from yzlin.model import sample_next, yzlinGPT
-
-DEFAULT_CHECKPOINT = "checkpoint/storyteller/checkpoint.pt"
+from yzlin.model import FlashAttention, sample_next, yzlinGPT
 
 
 class Decoder:
@@ -28,11 +27,10 @@ class Decoder:
 
     def __init__(self, model: yzlinGPT, batch_size: int = 1) -> None:
         self.model, args = model, model.args
-        head = args.n_embed // args.n_head
         weight = model.lm_head.weight
-        shape = (args.n_layer, batch_size, args.n_head, args.block_size, head)
+        shape = (args.n_layer, batch_size, args.n_head, args.block_size, args.n_embed // args.n_head)
         self.keys, self.values = (torch.empty(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
-        # A CPU reads a large float32 matrix twice as fast for a single row when it lies the other way round.
+        # A CPU reads a large float32 matrix twice as fast for a single row if it is stored transposed.
         turn = batch_size == 1 and weight.device.type == "cpu" and weight.dtype == torch.float32
         self.head = weight.detach().t().contiguous().t() if turn else weight
         self.idx = torch.empty((batch_size, 0), dtype=torch.int64, device=weight.device)
@@ -47,22 +45,19 @@ class Decoder:
             return F.linear(self.model.features(self.idx)[:, -1], self.head)
         past, self.length = self.length, self.length + idx.shape[1]
         parts = self.model.transformer
-        position = torch.arange(past, self.length, device=idx.device)
-        x = parts.token_embedding(idx) + parts.position_embedding(position)
+        x = self.model.embed(idx, past)
         for block, keys, values in zip(parts.blocks, self.keys, self.values, strict=True):
             x = x + self._attend(block.attention, block.attention_norm(x), keys, values, past)
             x = x + block.mlp(block.mlp_norm(x))
         return F.linear(parts.norm(x[:, -1]), self.head)
 
-    def _attend(self, attention, x: Tensor, keys: Tensor, values: Tensor, past: int) -> Tensor:
-        B, t, C = x.shape
-        q, k, v = attention.qkv_attention(x).split(C, dim=2)
-        q, k, v = (part.view(B, t, attention.n_head, -1).transpose(1, 2) for part in (q, k, v))
-        keys[:, :, past : past + t], values[:, :, past : past + t] = k, v
+    def _attend(self, attention: FlashAttention, x: Tensor, keys: Tensor, values: Tensor, past: int) -> Tensor:
+        """The attention of new tokens x (B, t, C), which see the kept keys and values too."""
+        now, t = self.length, x.shape[1]
+        q, keys[:, :, past:now], values[:, :, past:now] = attention.heads(x, past)
         # One new token sees all that is kept; several at once see what stands before each.
-        mask = torch.ones(t, past + t, dtype=torch.bool, device=x.device).tril(past) if t > 1 else None
-        y = F.scaled_dot_product_attention(q, keys[:, :, : past + t], values[:, :, : past + t], attn_mask=mask)
-        return attention.context_projection(y.transpose(1, 2).reshape(B, t, C))
+        mask = torch.ones(t, now, dtype=torch.bool, device=x.device).tril(past) if t > 1 else None
+        return attention.join(F.scaled_dot_product_attention(q, keys[:, :, :now], values[:, :, :now], attn_mask=mask))
 
 
 def encode_prompt(tokenizer: tiktoken.Encoding, prompt: str) -> list[int]:
@@ -134,6 +129,8 @@ def tell_stories(
     All rows walk in step: a row whose beginning is longer is given its own tokens while others make theirs already.
     A story ends at its end mark, or after max_tokens (None: block_size) of its own.
     """
+    if isinstance(beginnings, str):
+        raise ValueError("beginnings is a text: give a list of texts, or a number.")
     prompts = [encode_prompt(tokenizer, text) for text in ([""] * beginnings if isinstance(beginnings, int) else beginnings)]
     if not prompts:
         return []
@@ -143,26 +140,38 @@ def tell_stories(
     lengths = torch.tensor([[len(prompt)] for prompt in prompts], device=device)
     shortest, longest = int(lengths.min()), int(lengths.max())
     given = torch.tensor([prompt + [0] * (longest - len(prompt)) for prompt in prompts], device=device)
-    was_training = model.training
-    model.eval()
-    decoder = Decoder(model, len(prompts))
     idx, columns = given[:, :shortest], [given[:, :shortest]]
     ended = torch.zeros_like(lengths, dtype=torch.bool)
-    for t in range(shortest, longest + max_tokens):
-        idx = sample_next(decoder(idx)[:, : tokenizer.n_vocab], temperature, top_k, None, generator)
-        if t < longest:
-            idx = torch.where(t < lengths, given[:, t : t + 1], idx)
-        columns.append(idx)
-        ended |= (t >= lengths) & ((idx == tokenizer.eot_token) | (t + 1 >= lengths + max_tokens))
-        if ended.all():
-            break
-    model.train(was_training)
-    told = []
-    for prompt, row in zip(prompts, torch.cat(columns, dim=1).tolist(), strict=True):
-        new = row[len(prompt) :][:max_tokens]
-        new = new[: new.index(tokenizer.eot_token)] if tokenizer.eot_token in new else new
-        told.append(tokenizer.decode(prompt[1:] + new))
-    return told
+    with evaluation_mode(model):
+        decoder = Decoder(model, len(prompts))
+        for t in range(shortest, longest + max_tokens):
+            idx = sample_next(decoder(idx)[:, : tokenizer.n_vocab], temperature, top_k, None, generator)
+            if t < longest:
+                idx = torch.where(t < lengths, given[:, t : t + 1], idx)
+            columns.append(idx)
+            ended |= (t >= lengths) & ((idx == tokenizer.eot_token) | (t + 1 >= lengths + max_tokens))
+            if ended.all():
+                break
+    rows = torch.cat(columns, dim=1).tolist()
+    return [_told(tokenizer, prompt, row[len(prompt) :][:max_tokens]) for prompt, row in zip(prompts, rows, strict=True)]
+
+
+def _told(tokenizer: tiktoken.Encoding, prompt: list[int], new: list[int]) -> str:
+    """The text of a prompt and of the new ids up to their end mark."""
+    if tokenizer.eot_token in new:
+        new = new[: new.index(tokenizer.eot_token)]
+    return tokenizer.decode(prompt[1:] + new)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """No dropout in this block; after it, also after an error, the model is in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 def in_fast_dtype(model: yzlinGPT) -> yzlinGPT:
@@ -198,7 +207,9 @@ def dialogue(model: yzlinGPT, tokenizer: tiktoken.Encoding, words: int = 20, **h
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", nargs="?", help="the beginning of a story; without it, a dialogue")
-    parser.add_argument("--checkpoint", default=DEFAULT_CHECKPOINT)
+    parser.add_argument(
+        "--checkpoint", default="storyteller", help="a run's folder, its checkpoint.pt, or the name of a folder in checkpoint/"
+    )
     parser.add_argument("--max_tokens", type=int, default=300)
     parser.add_argument("--temperature", type=float, default=0.7)
     parser.add_argument("--top_k", type=int, default=40, help="0: the whole vocabulary")
