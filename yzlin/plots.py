@@ -1,27 +1,96 @@
-"""Figures: the live plot of a training run, next-token bars. Colours: Okabe and Ito's, told apart by every reader."""
+"""Figures: curves, attention maps, next-token bars, the live plot of a training run.
+
+Colours: Okabe and Ito's, which colour-blind readers can tell apart. Letters of 11 points and more, for the last row.
+"""
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-from IPython.display import display
+import torch
+from IPython.display import Markdown, display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
+from torch import Tensor
 
-from yzlin.train import read_log
+from yzlin.model import yzlinGPT
+from yzlin.runs import read_log
 
 BLUE, ORANGE, GREEN, RED, PURPLE, BLACK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, BLACK)
 
 
-def show(fig: Figure, alt: str) -> None:
-    """Shows a figure in the notebook with a text for readers who cannot see it."""
-    display(fig, metadata={"image/png": {"alt": alt}})
+STYLES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+plt.rcParams.update({"font.size": 12, "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11})
+
+
+def show(fig: Figure, caption: str) -> None:
+    """Shows a figure in the notebook with its caption under it; the caption is its alt text too."""
+    display(fig, metadata={"image/png": {"alt": caption}})
+    display(Markdown(f"*{caption}*"))
     plt.close(fig)
+
+
+def curves(
+    lines: dict[str, Any],
+    xlabel: str,
+    ylabel: str,
+    caption: str,
+    axis: Axes | None = None,
+    **axis_settings: Any,
+) -> None:
+    """Draws one curve for each name and shows the figure, or draws into `axis` and shows nothing.
+
+    lines: name -> the y values, or (x values, y values). axis_settings go to Axes.set: yscale="log", ylim=(0, 1), title=...
+    """
+    fig = None
+    if axis is None:
+        fig, axis = plt.subplots(figsize=(8, 3.4), layout="constrained")
+    for number, (name, values) in enumerate(lines.items()):
+        x, y = values if isinstance(values, tuple) else (range(len(values)), values)
+        look = dict(color=PALETTE[number % len(PALETTE)], linestyle=STYLES[number % len(STYLES)])
+        axis.plot(x, y, label=name, marker="o" if len(x) < 20 else None, markersize=4, **look)
+    axis.set(xlabel=xlabel, ylabel=ylabel, **axis_settings)
+    axis.grid(alpha=0.3)
+    if len(lines) > 1:
+        axis.legend()
+    if fig:
+        show(fig, caption)
+
+
+@torch.no_grad()
+def attention_shares(model: yzlinGPT, ids: list[int]) -> Tensor:
+    """The attention shares of every head for one text: (n_layer, n_head, T, T), each row sums to 1.
+
+    scaled_dot_product_attention never shows them, so they are computed from the same queries and keys.
+    """
+    x = model.embed(torch.tensor([ids], device=model.lm_head.weight.device))
+    future = torch.ones(len(ids), len(ids), dtype=torch.bool, device=x.device).triu(1)
+    shares = []
+    for block in model.transformer.blocks:
+        q, k, _ = block.attention.heads(block.attention_norm(x))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1))
+        shares.append(scores.masked_fill(future, -math.inf).softmax(-1)[0])
+        x = block(x)
+    return torch.stack(shares)
+
+
+def attention_map(shares: Tensor, words: list[str], caption: str, title: str = "") -> None:
+    """Shows one head's shares (T, T) as a heat map with a word for each row and column."""
+    size = max(6.0, 0.27 * len(words) + 1.5)
+    fig, axis = plt.subplots(figsize=(size + 0.5, size), layout="constrained")
+    image = axis.imshow(shares.cpu().numpy(), cmap="Blues", vmin=0, vmax=1)
+    axis.set_xticks(range(len(words)), words, rotation=90)
+    axis.set_yticks(range(len(words)), words)
+    axis.set(xlabel="key: the token looked at", ylabel="query: the token that asks", title=title)
+    fig.colorbar(image, label="share of attention", shrink=0.7)
+    show(fig, caption)
 
 
 class LossPlot:
