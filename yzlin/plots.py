@@ -27,7 +27,8 @@ PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, BLACK)
 
 
 STYLES = ("-", "--", "-.", ":", (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
-plt.rcParams.update({"font.size": 12, "axes.labelsize": 12, "legend.fontsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11})
+plt.rcParams["font.size"] = 12
+plt.rcParams.update({key: 11 for key in ("legend.fontsize", "xtick.labelsize", "ytick.labelsize")})
 
 
 def show(fig: Figure, caption: str) -> None:
