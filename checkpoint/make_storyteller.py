@@ -15,18 +15,19 @@ from yzlin import ROOT
 from yzlin.checkpoint import load_checkpoint, load_model, save_checkpoint
 from yzlin.generate import tell_stories
 from yzlin.prepare import prepare
+from yzlin.presets import PRESETS
 from yzlin.storybook import check_story
 from yzlin.tools.files import whole_file
-from yzlin.train import PRESETS, train
+from yzlin.train import train
 
 RUN, SHIPPED = ROOT / "checkpoint" / "long", ROOT / "checkpoint" / "storyteller"
 
 
-def keep_snapshot(row: dict) -> None:
-    """At each look the file last.pt still holds the look before: it is put aside."""
-    if row["val_loss"] is not None and (RUN / "last.pt").exists():
-        shutil.copy(RUN / "last.pt", RUN / "copy.pt")
-        shutil.move(RUN / "copy.pt", RUN / f"snapshot_{load_checkpoint(RUN / 'copy.pt')['iter_num']:05}.pt")
+def keep_snapshot(path: Path) -> None:
+    """Keeps a copy of each last.pt that is saved."""
+    if path.name == "last.pt":
+        shutil.copy(path, RUN / "copy.pt")
+        (RUN / "copy.pt").replace(RUN / f"snapshot_{load_checkpoint(path)['iter_num']:05}.pt")
 
 
 def milestone(path: Path, count: int) -> dict[str, float]:
@@ -41,9 +42,9 @@ def main() -> None:
     args = replace(PRESETS["cpu"], data=str(ROOT / "data" / "storybook"), out=str(RUN), max_iters=12000, init_from="auto")
     if not (ROOT / "data" / "storybook" / "meta.json").exists():
         prepare("storybook", args.data, "storybook")
-    print(train(args, on_log=keep_snapshot)["message"])
+    print(train(args, on_save=keep_snapshot)["message"])
 
-    rows = [milestone(path, 200) for path in [*sorted(RUN.glob("snapshot_*.pt")), RUN / "last.pt"]]
+    rows = [milestone(path, 200) for path in sorted(RUN.glob("snapshot_*.pt"))]
     with whole_file(SHIPPED / "milestones.csv", "w") as file:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()

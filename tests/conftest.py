@@ -1,8 +1,10 @@
-"""What several tests need: a small prepared storybook."""
+"""What several tests need: a small prepared storybook, and a tiny run on it."""
 
 import os
+from dataclasses import replace
 
 import pytest
+from tiny import TINY
 
 from yzlin.prepare import prepare
 
@@ -15,3 +17,9 @@ def book_data(tmp_path_factory):
     out = tmp_path_factory.mktemp("data") / "book"
     prepare("storybook", out, "storybook", count=400, progress=False)
     return out
+
+
+@pytest.fixture
+def args(book_data, tmp_path):
+    """A tiny run on the small storybook, not started yet."""
+    return replace(TINY, data=str(book_data), out=str(tmp_path / "run"))

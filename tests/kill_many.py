@@ -15,10 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from tiny import TINY
 
 from yzlin.checkpoint import load_checkpoint
 from yzlin.prepare import prepare
-from yzlin.train import TrainArgs, read_log, train
+from yzlin.runs import read_log
+from yzlin.train import train
 
 
 def main(kills: int) -> int:
@@ -26,10 +28,9 @@ def main(kills: int) -> int:
     with tempfile.TemporaryDirectory() as folder:
         data, whole, broken = (Path(folder) / name for name in ("data", "whole", "broken"))
         prepare("storybook", data, "storybook", count=400, progress=False)
-        args = TrainArgs(
-            data=str(data), out=str(whole), n_layer=2, n_head=2, n_embed=64, block_size=32, dropout=0.1, batch_size=4,
-            max_iters=140 * kills, warmup_iters=20, eval_interval=20, eval_iters=1, eval_stories=0, device="cpu",
-            dtype="float32",
+        args = replace(
+            TINY, data=str(data), out=str(whole), n_embed=64, max_iters=140 * kills, warmup_iters=20, learning_rate=4e-3,
+            eval_interval=20, eval_iters=1, log_interval=10,
         )  # fmt: skip
         train(args, progress=False)
         args = replace(args, out=str(broken), init_from="auto")

@@ -3,24 +3,24 @@
 import copy
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY
 
+from yzlin.batches import Batches
 from yzlin.checkpoint import load_model
 from yzlin.generate import Decoder, generate, in_fast_dtype, stream, stream_ids, tell_stories
-from yzlin.model import ModelArgs, yzlinGPT
-from yzlin.train import TrainArgs, train
+from yzlin.model import FlashAttention, ModelArgs, yzlinGPT
+from yzlin.prepare import data_tokenizer
+from yzlin.train import train
 
 
 @pytest.fixture(scope="module")
 def little(book_data, tmp_path_factory):
     out = str(tmp_path_factory.mktemp("little") / "run")
-    args = TrainArgs(
-        data=str(book_data), out=out, n_layer=2, n_head=2, n_embed=16, block_size=32, batch_size=4, max_iters=4,
-        warmup_iters=3, eval_interval=4, eval_iters=2, eval_stories=0, device="cpu", dtype="float32",
-    )  # fmt: skip
-    train(args, progress=False)
+    train(replace(TINY, data=str(book_data), out=out, dropout=0.0, max_iters=4), progress=False)
     return out + "/checkpoint.pt", *load_model(out + "/checkpoint.pt")[:2]
 
 
@@ -144,3 +144,49 @@ def test_command_line_generate(little):
 def test_command_line_doctor():
     done = run("doctor")
     assert done.returncode == 0 and done.stdout.startswith("ok   Python") and "intact" in done.stdout
+
+
+class RoPE(FlashAttention):
+    """Attention that turns queries and keys by their position (Su et al., 2021), written here alone."""
+
+    def heads(self, x, start=0):
+        q, k, v = super().heads(x, start)
+        half = q.size(-1) // 2
+        angle = torch.arange(start, start + x.size(1))[:, None] * 100.0 ** (-torch.arange(half) / half)
+
+        def turn(a):
+            one, other = a.split(half, dim=-1)
+            return torch.cat((one * angle.cos() - other * angle.sin(), one * angle.sin() + other * angle.cos()), dim=-1)
+
+        return turn(q), turn(k), v
+
+
+def test_another_attention_is_one_class_and_the_cache_follows(book_data):
+    """A model with RoPE trains, and tells the same ids with the cache and without; without RoPE it tells others."""
+    torch.manual_seed(0)
+    tokenizer = data_tokenizer(book_data)
+    model = yzlinGPT(ModelArgs(block_size=32, vocab_size=tokenizer.n_vocab, n_layer=2, n_head=2, n_embed=16))
+    plain = copy.deepcopy(model)
+    for block in model.transformer.blocks:
+        turned = RoPE(model.args)
+        turned.load_state_dict(block.attention.state_dict())
+        block.attention = turned
+    optimizer = model.configure_optimizers(0.0, 1e-2, (0.9, 0.99), "cpu")
+    batches = Batches(book_data, 32, 4, align=True, eot=tokenizer.eot_token)
+    losses = []
+    for step in range(30):
+        loss = model(*batches.get_batch("train", step))[1]
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1
+    plain.load_state_dict(model.state_dict())
+    ids = tokenizer.encode_ordinary("Once upon a time there was")
+    for length in (20, 50):  # inside the window, and past it
+        told = list(stream_ids(model, tokenizer, ids, max_tokens=length, temperature=0))
+        assert told == model.generate(torch.tensor([ids]), length, temperature=0)[0, len(ids) :].tolist()[: len(told)]
+        assert len(told) == length
+    logits = Decoder(model)(torch.tensor([ids]))
+    torch.testing.assert_close(logits, model(torch.tensor([ids]))[0][:, -1])
+    assert (logits - Decoder(plain)(torch.tensor([ids]))).abs().max() > 1e-3, "the turning matters"

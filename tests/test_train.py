@@ -2,7 +2,6 @@
 
 import math
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -11,34 +10,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import TINY, same, timeless, weights
 
-from yzlin.checkpoint import convert_keys, load_checkpoint, load_model, save_checkpoint
+from yzlin.batches import Batches
+from yzlin.checkpoint import load_checkpoint, load_model
 from yzlin.model import ModelArgs, yzlinGPT
-from yzlin.prepare import load_meta
-from yzlin.train import PRESETS, Stop, TrainArgs, get_lr, read_log, train
-
-TINY = TrainArgs(
-    n_layer=2, n_head=2, n_embed=16, block_size=32, dropout=0.1, batch_size=4, max_iters=12, warmup_iters=3,
-    learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=2, eval_stories=0, log_interval=2, device="cpu",
-    dtype="float32",
-)  # fmt: skip
-
-
-@pytest.fixture
-def args(book_data, tmp_path):
-    return replace(TINY, data=str(book_data), out=str(tmp_path / "run"))
-
-
-def weights(path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path)["model"]
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def timeless(path) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in ("tokens_per_s", "seconds")} for row in read_log(path)]
+from yzlin.prepare import load_meta, prepare
+from yzlin.presets import PRESETS
+from yzlin.runs import LossNotFinite, read_log
+from yzlin.train import get_lr, train
 
 
 def test_learning_rate_by_hand():
@@ -124,8 +104,6 @@ def test_accumulation_is_one_big_batch(args, tmp_path):
     plain = replace(args, dropout=0.0, max_iters=3, weight_decay=0.0)
     train(replace(plain, accumulation=4), progress=False)
     # The same 16 windows an iteration, their loss averaged in one go, by a bare loop.
-    from yzlin.batches import Batches
-
     torch.manual_seed(plain.seed)
     model = yzlinGPT(ModelArgs(32, load_meta(args.data)["vocab_size"], 2, 2, 16))
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
@@ -160,8 +138,6 @@ def test_other_model_or_other_data_is_refused(args, tmp_path):
     train(args, progress=False)
     with pytest.raises(ValueError, match="n_layer was 2 and is 3"):
         train(replace(args, init_from="resume", n_layer=3), progress=False)
-    from yzlin.prepare import prepare
-
     prepare("storybook", tmp_path / "other", "storybook", count=400, seed=9, progress=False)
     with pytest.raises(ValueError, match="other data"):
         train(replace(args, init_from="resume", data=str(tmp_path / "other")), progress=False)
@@ -204,65 +180,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(args, mon
         return logits, loss * math.nan
 
     monkeypatch.setattr(yzlinGPT, "forward", poisoned)
-    with pytest.raises(Stop, match="the loss is nan at iteration 10.*last good"):
+    with pytest.raises(LossNotFinite, match="the loss is nan at iteration 10.*last good"):
         train(replace(args, init_from="resume"), progress=False)
     assert same(before, weights(args.out + "/last.pt"))
-
-
-def test_a_checkpoint_that_would_run_code_does_not(tmp_path):
-    class Bomb:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "boom"),)
-
-    torch.save({"model": Bomb(), "model_args": {}}, tmp_path / "bomb.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb()))
-    for name in ("bomb.pt", "plain.pt"):
-        with pytest.raises(ValueError, match="not loaded|damaged"):
-            load_checkpoint(tmp_path / name)
-    assert not (tmp_path / "boom").exists()
-
-
-def test_damaged_checkpoints_are_refused(args, tmp_path):
-    train(replace(args, max_iters=2), progress=False)
-    data = open(args.out + "/last.pt", "rb").read()
-    for cut in (0, 10, len(data) // 2, len(data) - 10):
-        (tmp_path / "cut.pt").write_bytes(data[:cut])
-        with pytest.raises(ValueError, match="cut.pt"):
-            load_checkpoint(tmp_path / "cut.pt")
-    (tmp_path / "pointer.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
-    with pytest.raises(ValueError, match="git-lfs"):
-        load_checkpoint(tmp_path / "pointer.pt")
-    torch.save({"weights": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(ValueError, match="no model"):
-        load_checkpoint(tmp_path / "other.pt")
-
-
-def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"model": 1})
-    before = path.read_bytes()
-
-    def half(checkpoint, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="free some space"):
-        save_checkpoint(path, {"model": 2})
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_checkpoint_of_the_original_project_loads(tmp_path):
-    args = ModelArgs(block_size=8, vocab_size=50257, n_layer=2, n_head=2, n_embed=8)
-    model = yzlinGPT(args)
-    state = {}
-    for name, weight in model.state_dict().items():
-        if "mlp_norm" not in name:
-            state["_orig_mod." + name.replace("attention_norm", "norm")] = weight + 0.5 * ("norm" in name)
-    torch.save({"model": state, "model_args": vars(args), "iter_num": 7, "best_val_loss": torch.tensor(1.5)}, tmp_path / "o.pt")
-    loaded, tokenizer, checkpoint = load_model(tmp_path / "o.pt")
-    assert tokenizer.name == "gpt2" and checkpoint["iter_num"] == 7
-    for block in loaded.transformer.blocks:
-        assert torch.equal(block.attention_norm.weight, torch.full((8,), 1.5))
-        assert torch.equal(block.mlp_norm.weight, torch.full((8,), 1.5))
-    assert "transformer.norm.weight" in convert_keys(state)

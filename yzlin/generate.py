@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from yzlin.checkpoint import load_model
 from yzlin.device import pick_device, pick_dtype
 from yzlin.model import FlashAttention, sample_next, yzlinGPT
+from yzlin.presets import check_value
 
 
 class Decoder:
@@ -210,16 +211,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", default="storyteller", help="a run's folder, its checkpoint.pt, or the name of a folder in checkpoint/"
     )
-    parser.add_argument("--max_tokens", type=int, default=300)
-    parser.add_argument("--temperature", type=float, default=0.7)
-    parser.add_argument("--top_k", type=int, default=40, help="0: the whole vocabulary")
-    parser.add_argument("--top_p", type=float, help="leave the likeliest tokens that together have this share")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--max_tokens", type=int, default=300, help="the longest story, in tokens")
+    parser.add_argument("--temperature", type=float, default=0.7, help="0: always the likeliest token; higher: more surprises")
+    parser.add_argument("--top_k", type=int, default=40, help="choose among the k likeliest tokens; 0: among all")
+    parser.add_argument("--top_p", type=float, help="choose among the likeliest tokens that together have this share")
+    parser.add_argument("--seed", type=int, help="the same seed gives the same story")
     parser.add_argument("--dtype", choices=["auto", "float32"], default="auto", help="auto: bfloat16 where that is faster")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
 
 
 def main(options: argparse.Namespace) -> int:
+    check_value("max_tokens", options.max_tokens, "tokens of a story", 1, 1_000_000)
+    check_value("temperature", options.temperature, "0: always the likeliest token", 0, 100)
+    check_value("top_k", options.top_k, "0: the whole vocabulary", 0, 1_000_000)
+    if options.top_p is not None:
+        check_value("top_p", options.top_p, "share of probability", 1e-6, 1)
+    if options.seed is not None:
+        check_value("seed", options.seed, "of the random draws", 0, 2**63 - 1)
     model, tokenizer, _ = load_model(options.checkpoint, pick_device(options.device))
     if options.dtype == "auto":
         model = in_fast_dtype(model)

@@ -1,4 +1,4 @@
-"""`python -m yzlin bench`: tokens a second of one training step done in several ways, in turns, each in its own process.
+"""`python -m yzlin bench`: tokens per second of one training step done in several ways, in turns, each in its own process.
 
 A process of its own, because the allocator and the number of threads cannot be changed back. The ways take turns, so that
 a machine that slows down slows all of them; a ratio is the median over the rounds.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import itertools
 import json
 import statistics
 import subprocess
@@ -17,23 +16,29 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from yzlin.batches import Batches
-from yzlin.device import autocast, bfloat16_gain, keep_heap, pick_device
+from yzlin.device import bfloat16_gain, keep_heap, pick_device
+from yzlin.distributed import World
 from yzlin.generate import Decoder
 from yzlin.model import ModelArgs, sample_next, yzlinGPT
+from yzlin.presets import CPU, check_value
+from yzlin.train import model_args, train_step
 
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card.
 PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "T4": 65, "V100": 125}
 
 CPU_VOCAB = 3198  # of the cpu preset
+PARTS = ("data", "forward", "backward", "optimizer")
 SIZES = {
-    "cpu": ModelArgs(block_size=192, vocab_size=CPU_VOCAB, n_layer=4, n_head=4, n_embed=128),
+    "cpu": model_args(CPU, {"vocab_size": CPU_VOCAB}),
     "width128": ModelArgs(block_size=128, vocab_size=50304, n_layer=4, n_head=4, n_embed=128),
     "full": ModelArgs(),
 }
@@ -102,10 +107,10 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
     return best, f"measured: the fastest product of two {size} x {size} matrices"
 
 
-def original_batch(data_dir: str, block_size: int, batch_size: int, device: torch.device) -> Callable[[], Any]:
+def original_batch(data_dir: str, block_size: int, batch_size: int, device: torch.device) -> Callable[[int], Any]:
     """Batches as the original draws them: the file opened again for each, and each window cut and stacked by itself."""
 
-    def draw() -> Any:
+    def draw(number: int) -> Any:
         tokens = np.memmap(Path(data_dir) / "train.bin", dtype=np.uint16, mode="r")
         starts = torch.randint(len(tokens) - block_size, (batch_size,))
         x = torch.stack([torch.from_numpy(tokens[i : i + block_size].astype(np.int64)) for i in starts])
@@ -115,57 +120,62 @@ def original_batch(data_dir: str, block_size: int, batch_size: int, device: torc
     return draw
 
 
-def measure(way: Way, args: ModelArgs, data_dir: str, seconds: float) -> dict[str, Any]:
-    """Steps for about `seconds` after two that do not count. Milliseconds of each part, tokens a second, peak memory."""
+class Stopwatch(nn.Module):
+    """The model, and the seconds that each part of a step took."""
+
+    def __init__(self, forward: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        super().__init__()
+        self.inner, self.device, self.parts = forward, device, dict.fromkeys(PARTS, 0.0)
+        optimizer.register_step_pre_hook(lambda *_: self.mark("backward"))
+        self.last = time.perf_counter()
+
+    def mark(self, part: str) -> None:
+        """All since the mark before was this part."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        self.parts[part] += now - self.last
+        self.last = now
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.mark("data")
+        result = self.inner(x, y)
+        self.mark("forward")
+        return result
+
+
+def measure(way: Way, model_args: ModelArgs, data_dir: str, seconds: float) -> dict[str, Any]:
+    """Steps for about `seconds` after two that do not count. Milliseconds of each part, tokens per second, peak memory."""
     device = pick_device()
     if way.kept_heap and device.type == "cpu":
         keep_heap()
     torch.manual_seed(0)
     if device.type == "cuda" and way.name != "original":
         torch.set_float32_matmul_precision("high")
-    model = yzlinGPT(replace(args, vocab_size=way.vocab_size or args.vocab_size)).to(device)
+    model = yzlinGPT(replace(model_args, vocab_size=way.vocab_size or model_args.vocab_size)).to(device)
     optimizer = model.configure_optimizers(0.1, 1e-4, (0.9, 0.95), device.type if way.fused else "none")
     scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=way.dtype == "float16")
-    forward = torch.compile(model) if way.compiled else model
+    forward = Stopwatch(torch.compile(model) if way.compiled else model, optimizer, device)
+    args = replace(CPU, learning_rate=1e-4, dtype=way.dtype)
     if way.gather:
-        batches = Batches(data_dir, args.block_size, way.batch_size, device=device)
-        numbers = itertools.count()
-
-        def draw() -> Any:
-            return batches.get_batch("train", next(numbers))
+        batches = Batches(data_dir, model_args.block_size, way.batch_size, device=device)
+        draw = partial(batches.get_batch, "train")
     else:
-        draw = original_batch(data_dir, args.block_size, way.batch_size, device)
+        draw = original_batch(data_dir, model_args.block_size, way.batch_size, device)
 
-    def now() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    laps = []
-    start = now()
-    while len(laps) < 4 or now() - start < seconds:
-        t0 = now()
-        x, y = draw()
-        t1 = now()
-        with autocast(device, way.dtype):
-            loss = forward(x, y)[1]
-        t2 = now()
-        scaler.scale(loss).backward()
-        t3 = now()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-        t4 = now()
-        laps.append((t1 - t0, t2 - t1, t3 - t2, t4 - t3))
-        if len(laps) == 2:
-            start = now()
-    medians = [statistics.median(part) for part in zip(*laps[2:], strict=True)]
+    laps: list[dict[str, float]] = []
+    while len(laps) < 4 or sum(sum(lap.values()) for lap in laps[2:]) < seconds:
+        forward.parts = dict.fromkeys(PARTS, 0.0)
+        batch = draw(len(laps))
+        train_step(forward, optimizer, scaler, [batch], 0, args, World(0, 1, device), torch.zeros((), device=device))
+        forward.mark("optimizer")
+        laps.append(forward.parts)
+    medians = {part: statistics.median(lap[part] for lap in laps[2:]) for part in PARTS}
+    step = sum(medians.values())
     return {
-        **dict(zip(("data_ms", "forward_ms", "backward_ms", "optimizer_ms"), (1000 * m for m in medians), strict=True)),
-        "step_ms": 1000 * sum(medians),
-        "tokens_per_s": way.batch_size * args.block_size / sum(medians),
+        **{f"{part}_ms": 1000 * value for part, value in medians.items()},
+        "step_ms": 1000 * step,
+        "tokens_per_s": way.batch_size * model_args.block_size / step,
         "peak_mb": peak_memory(device) / 2**20,
     }
 
@@ -216,6 +226,7 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile:
         "batch_size": batch_size,
         "peak_flops": peak,
         "peak_from": source,
+        "kept_heap": keep_heap(),
         "rows": rows,
     }
 
@@ -281,7 +292,8 @@ def table(result: dict[str, Any]) -> str:
     """The result for a reader."""
     lines = [
         f"{result['size']}: {result['model']}, micro-batch {result['batch_size']}; torch {torch.__version__}",
-        f"MFU is of {result['peak_flops'] / 1e12:.2f} TFLOP/s ({result['peak_from']}); {keep_heap()}",
+        f"MFU is of {result['peak_flops'] / 1e12:.2f} TFLOP/s ({result['peak_from']})",
+        f"glibc keeps the heap: {'yes' if result['kept_heap'] else 'no'}",
         f"{'way':28}{'tokens/s':>10}{'ratio':>7}{'step ms':>9}{'data':>7}{'forward':>9}{'backward':>9}{'AdamW':>8}"
         f"{'MB':>7}{'MFU':>6}",
     ]
@@ -294,9 +306,9 @@ def table(result: dict[str, Any]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--size", choices=SIZES, default="cpu")
-    parser.add_argument("--batch_size", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", choices=SIZES, default="cpu", help="the model")
+    parser.add_argument("--batch_size", type=int, default=32, help="windows in a micro-batch")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each way")
     parser.add_argument("--seconds", type=float, default=5, help="of each way in each round")
     parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.add_argument("--stories", action="store_true", help="telling a story instead of a training step")
@@ -304,6 +316,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
+    check_value("batch_size", options.batch_size, "windows in a micro-batch", 1, 100_000)
+    check_value("rounds", options.rounds, "turns of each way", 1, 1000)
+    check_value("seconds", options.seconds, "of each way in each round", 0.01, 3600)
     if options.stories:
         result = bench_stories(options.size, options.rounds)
         print(json.dumps(result, indent=1) if options.json else story_table(result))

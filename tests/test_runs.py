@@ -9,38 +9,29 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny import assert_same_end, timeless
 
+from yzlin.batches import Batches
 from yzlin.checkpoint import load_checkpoint
-from yzlin.train import TrainArgs, compiled, read_log, train
+from yzlin.device import compiled
+from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.prepare import load_meta
+from yzlin.presets import TrainArgs
+from yzlin.train import train
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows knows neither SIGKILL nor limits on files")
 
 
 @pytest.fixture
-def args(book_data, tmp_path):
-    return TrainArgs(
-        data=str(book_data), out=str(tmp_path / "run"), n_layer=2, n_head=2, n_embed=16, block_size=32, dropout=0.1,
-        batch_size=4, max_iters=24, warmup_iters=3, learning_rate=1e-2, min_lr=1e-3, eval_interval=4, eval_iters=1,
-        eval_stories=0, log_interval=2, device="cpu", dtype="float32",
-    )  # fmt: skip
+def args(args):
+    return replace(args, max_iters=24, eval_iters=1)
 
 
-def python(args: TrainArgs, before: str = "", after: str = "") -> subprocess.Popen:
-    """A training run in a process of its own; `before` and `after` are code around it."""
-    code = f"import os, signal, sys\nfrom yzlin.train import *\n{before}\nresult = train({args!r}, progress=False)\n{after}"
+def python(args: TrainArgs, before: str = "", after: str = "", on_log: str = "None") -> subprocess.Popen:
+    """A training run in a process of its own; `before` and `after` are code around it, `on_log` is a function."""
+    code = "import os, signal, sys\nfrom yzlin.train import *\n"
+    code += f"{before}\nresult = train({args!r}, on_log={on_log}, progress=False)\n{after}"
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def assert_same_end(a, b):
-    a, b = (load_checkpoint(f"{out}/last.pt") for out in (a, b))
-    assert a["iter_num"] == b["iter_num"] and a["best_val_loss"] == b["best_val_loss"]
-    assert all(torch.equal(a["model"][key], b["model"][key]) for key in a["model"])
-    for one, other in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values(), strict=True):
-        assert all(torch.equal(one[key], other[key]) for key in one)
-
-
-def timeless(out) -> list[dict]:
-    return [{k: v for k, v in row.items() if k not in ("tokens_per_s", "seconds")} for row in read_log(f"{out}/log.csv")]
 
 
 # Dies at the n-th save when half of the file is written, or when it is whole and has not got its name yet.
@@ -66,9 +57,7 @@ def rename(a, b):
     real(a, b)
 os.replace = rename
 """
-BETWEEN = (
-    "import yzlin.train as t\nreal = t.get_lr\nt.get_lr = lambda i, a: os.kill(os.getpid(), 9) if i == {n} else real(i, a)"
-)
+BETWEEN = "def on_log(row):\n    if row['iter'] == {n}:\n        os.kill(os.getpid(), signal.SIGKILL)"
 
 
 @posix
@@ -77,7 +66,7 @@ BETWEEN = (
     [
         [HALF_WRITTEN.format(n=1), HALF_WRITTEN.format(n=2), HALF_WRITTEN.format(n=3)],
         [NOT_RENAMED.format(n=2), NOT_RENAMED.format(n=1), NOT_RENAMED.format(n=3)],
-        [BETWEEN.format(n=n) for n in (1, 9, 23)],
+        [BETWEEN.format(n=n) for n in (2, 10, 22)],
     ],
     ids=["half written", "not renamed", "between saves"],
 )
@@ -85,7 +74,7 @@ def test_killed_also_inside_a_save_it_ends_as_an_unbroken_run(args, tmp_path, de
     train(args, progress=False)
     killed = replace(args, out=str(tmp_path / "killed"), init_from="auto")
     for death in deaths:
-        process = python(killed, death)
+        process = python(killed, death, on_log="on_log" if "on_log" in death else "None")
         process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL
         for name in ("last.pt", "checkpoint.pt"):
@@ -93,7 +82,7 @@ def test_killed_also_inside_a_save_it_ends_as_an_unbroken_run(args, tmp_path, de
                 load_checkpoint(f"{killed.out}/{name}")  # whole
     train(killed, progress=False)
     assert_same_end(args.out, killed.out)
-    assert timeless(args.out) == timeless(killed.out)
+    assert timeless(f"{args.out}/log.csv") == timeless(f"{killed.out}/log.csv")
     assert (
         load_checkpoint(args.out + "/checkpoint.pt")["iter_num"] == load_checkpoint(killed.out + "/checkpoint.pt")["iter_num"]
     )
@@ -103,12 +92,8 @@ def test_killed_also_inside_a_save_it_ends_as_an_unbroken_run(args, tmp_path, de
 def test_sigterm_from_a_cluster_saves_and_says_how_to_go_on(args, tmp_path):
     train(args, progress=False)
     ended = replace(args, out=str(tmp_path / "ended"))
-    process = python(
-        ended,
-        "import yzlin.train as t\nreal = t.get_lr\n"
-        "t.get_lr = lambda i, a: (i == 7 and os.kill(os.getpid(), signal.SIGTERM), real(i, a))[1]",
-        "print(result['message'])",
-    )
+    after_eight = "lambda row: os.kill(os.getpid(), signal.SIGTERM) if row['iter'] == 8 else None"
+    process = python(ended, after="print(result['message'])", on_log=after_eight)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0 and "stopped at iteration 8" in said and "--init_from resume" in said
     train(replace(ended, init_from="resume"), progress=False)
@@ -166,14 +151,10 @@ def test_without_a_compiler_the_model_runs_uncompiled_and_one_sentence_says_so(a
 
 
 def test_compiled_or_not_the_loss_is_the_same(args):
-    from yzlin.batches import Batches
-    from yzlin.model import ModelArgs, yzlinGPT
-    from yzlin.prepare import load_meta
-
     vocab_size = load_meta(args.data)["vocab_size"]
     model = yzlinGPT(ModelArgs(32, vocab_size, 1, 2, 16))
     batches = Batches(args.data, 32, 2)
-    fast = compiled(model, batches)
+    fast = compiled(model, batches.get_batch("train", 0), "float32")
     if fast is model:
         pytest.skip("no compiler here")
     x, y = batches.get_batch("val", 0)
