@@ -1,13 +1,18 @@
 """The project's own files agree with each other."""
 
+import ast
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
 
 import pytest
 
 from yzlin import ROOT, __version__
+from yzlin.presets import PRESETS
+from yzlin.tokenizer import load_tokenizer
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -63,10 +68,68 @@ def test_what_a_run_makes_is_not_tracked_and_nothing_is_large():
         assert (ROOT / name).stat().st_size < 25e6, name
 
 
-def test_the_package_is_thin():
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "yzlin").glob("*.py")}
-    assert sum(lengths.values()) < 3600, lengths
-    assert max(lengths.values()) < 500, lengths
+FRONT_ROOMS = ("model", "tokenizer", "batches", "presets", "train", "runs", "distributed", "checkpoint", "generate")
+MODULES = sorted((ROOT / "yzlin").rglob("*.py"))
+
+
+def code_lines(text: str) -> int:
+    """Lines that hold code: neither blank, nor a comment, nor a docstring."""
+    documented = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node) is not None:
+            documented.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    nothing = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in nothing:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - documented)
+
+
+def test_lines_of_code_are_counted_rightly():
+    text = '"""Doc\nstring."""\n\n# why\nx = """two\nlines"""\n\ndef f():\n    "doc"\n    return (\n        x\n    )\n'
+    assert code_lines(text) == 6
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT / "yzlin").as_posix())
+def test_a_file_can_be_read_aloud(path):
+    text = path.read_text(encoding="utf-8")
+    assert code_lines(text) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= 60, node.name
+
+
+def test_what_a_lecture_reads_is_short():
+    lengths = {name: code_lines((ROOT / "yzlin" / f"{name}.py").read_text(encoding="utf-8")) for name in FRONT_ROOMS}
+    assert sum(lengths.values()) < 1300, lengths
+
+
+def test_every_room_has_its_tests():
+    rooms = {path.stem for path in MODULES if path.parent.name != "checks" and not path.stem.startswith("__")}
+    tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")}
+    assert rooms <= tests, rooms - tests
+
+
+def test_the_counts_in_the_readme_are_those_of_the_course():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lessons = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    stubs = 0
+    for path in lessons:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        stubs += sum("raise NotImplementedError" in "".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert int(re.search(r"hold (\d+) exercises", readme)[1]) == stubs
+    assert len(re.findall(r"^\| \[\d\d ", readme, re.M)) == len(lessons)
+    cpu, cuda = PRESETS["cpu"], PRESETS["cuda"]
+    row = next(line for line in readme.splitlines() if line.startswith("| schedule"))
+    assert f"{cpu.max_iters:,} iterations" in row and f"{cuda.max_iters:,} iterations" in row
+    row = next(line for line in readme.splitlines() if line.startswith("| model"))
+    for preset in (cpu, cuda):
+        shape = f"{preset.n_layer} layers, {preset.n_head} heads, {preset.n_embed} wide, window {preset.block_size}"
+        assert shape in row
+    assert f"{load_tokenizer('storybook').n_vocab:,} ids" in readme
+    shipped = (ROOT / "checkpoint" / "storyteller" / "checkpoint.pt").stat().st_size
+    assert f"({shipped / 1e6:.0f} MB)" in readme
 
 
 def test_importing_yzlin_needs_neither_widgets_nor_matplotlib():
@@ -79,7 +142,7 @@ def test_importing_yzlin_needs_neither_widgets_nor_matplotlib():
 
 def test_arrows_point_one_way():
     imports = {
-        path.stem: set(re.findall(r"^\s*from yzlin\.(\w+) import", path.read_text(encoding="utf-8"), re.M))
+        path.stem: set(re.findall(r"^\s*from yzlin\.([\w.]+) import", path.read_text(encoding="utf-8"), re.M))
         for path in (ROOT / "yzlin").glob("*.py")
     }
     assert imports["model"] == set()

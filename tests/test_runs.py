@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from yzlin.device import compiled
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import load_meta
 from yzlin.presets import TrainArgs
-from yzlin.train import train
+from yzlin.runs import LossNotFinite
+from yzlin.train import Trainer, train
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows knows neither SIGKILL nor limits on files")
 
@@ -160,3 +162,141 @@ def test_compiled_or_not_the_loss_is_the_same(args):
     x, y = batches.get_batch("val", 0)
     torch.testing.assert_close(fast(x, y)[1], model(x, y)[1])
     assert all(p.grad is None for p in model.parameters())  # the trial left nothing behind
+
+
+def cli(*words: str, **how) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "yzlin", *words], capture_output=True, text=True, timeout=120, **how)
+
+
+def test_resume_on_the_command_line_is_the_same_run(args, tmp_path):
+    """Nothing but --out is given: every number comes from the checkpoint, none from a preset."""
+    train(args, progress=False)
+    broken = replace(args, out=str(tmp_path / "broken"))
+
+    def stop(row):
+        if row["iter"] == 10:
+            signal.raise_signal(signal.SIGINT)
+
+    assert not train(broken, on_log=stop, progress=False)["finished"]
+    done = cli("train", "--init_from", "resume", "--out", broken.out)
+    assert done.returncode == 0 and "Resumed" not in done.stdout and "finished at iteration 24" in done.stdout, done.stderr
+    assert_same_end(args.out, broken.out)
+    assert timeless(f"{args.out}/log.csv") == timeless(f"{broken.out}/log.csv")
+
+
+def test_what_is_given_at_a_resume_is_named_takes_effect_and_is_recorded(args):
+    train(replace(args, max_iters=8), progress=False)
+    given = ["--max_iters", "12", "--learning_rate", "1e-3", "--weight_decay", "0.5", "--beta2", "0.9", "--batch_size", "2"]
+    done = cli("train", "--init_from", "resume", "--out", args.out, *given)
+    assert done.returncode == 0, done.stderr
+    line = "batch_size 4 -> 2; max_iters 8 -> 12; learning_rate 0.01 -> 0.001; weight_decay 0.01 -> 0.5; beta2 0.99 -> 0.9."
+    assert f"Resumed at iteration 8, from here on with: {line}" in done.stdout
+    saved = load_checkpoint(f"{args.out}/last.pt")
+    groups = saved["optimizer"]["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.5, 0.0]
+    assert all(tuple(group["betas"]) == (0.9, 0.9) and group["lr"] <= 1e-3 for group in groups)
+    recorded = saved["train_args"]
+    assert (recorded["weight_decay"], recorded["beta2"], recorded["batch_size"], recorded["max_iters"]) == (0.5, 0.9, 2, 12)
+
+
+@pytest.mark.parametrize("init_from", ["resume", "auto"])
+def test_checkpoint_pt_alone_is_gone_on_with_and_never_overwritten(args, init_from, tmp_path):
+    train(args, progress=False)
+    alone = replace(args, out=str(tmp_path / "alone"), init_from=init_from)
+    os.mkdir(alone.out)
+    half = replace(args, out=str(tmp_path / "half"))
+    train(half, on_log=lambda row: row["iter"] == 8 and signal.raise_signal(signal.SIGINT), progress=False)
+    os.replace(f"{half.out}/last.pt", f"{alone.out}/checkpoint.pt")
+    assert train(alone, progress=False)["finished"]
+    assert_same_end(args.out, alone.out)
+
+
+@pytest.mark.parametrize("init_from", ["resume", "auto"])
+def test_a_model_without_optimizer_state_is_refused_and_kept(args, init_from, tmp_path):
+    train(replace(args, max_iters=4), progress=False)
+    shipped = load_checkpoint(f"{args.out}/checkpoint.pt")
+    del shipped["optimizer"], shipped["rng"]
+    out = tmp_path / "shipped"
+    out.mkdir()
+    torch.save(shipped, out / "checkpoint.pt")
+    before = (out / "checkpoint.pt").read_bytes()
+    with pytest.raises(ValueError, match="has no optimizer and no rng, so training cannot go on from it"):
+        train(replace(args, out=str(out), init_from=init_from), progress=False)
+    assert (out / "checkpoint.pt").read_bytes() == before
+
+
+@posix
+def test_a_closed_terminal_saves(args, tmp_path):
+    train(args, progress=False)
+    ended = replace(args, out=str(tmp_path / "ended"))
+    hang_up = "lambda row: os.kill(os.getpid(), signal.SIGHUP) if row['iter'] == 6 else None"
+    said, _ = python(ended, after="print(result['message'])", on_log=hang_up).communicate(timeout=120)
+    assert "stopped at iteration 6" in said
+    train(replace(ended, init_from="resume"), progress=False)
+    assert_same_end(args.out, ended.out)
+
+
+def test_weights_that_are_not_finite_are_never_saved(args, monkeypatch):
+    """Ctrl-C after the loss has turned nan, before the log has noticed."""
+    train(replace(args, max_iters=8), progress=False)
+    before = {name: open(f"{args.out}/{name}", "rb").read() for name in ("last.pt", "checkpoint.pt")}
+
+    def poison_and_stop(self):
+        step(self)
+        with torch.no_grad():
+            self.model.lm_head.weight[0, 0] = float("nan")
+        signal.raise_signal(signal.SIGINT)
+
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", poison_and_stop)
+    with pytest.raises(LossNotFinite, match="last.pt is the last good state"):
+        train(replace(args, init_from="resume"), progress=False)
+    assert {name: open(f"{args.out}/{name}", "rb").read() for name in before} == before
+
+
+@posix
+def test_a_broken_pipe_ends_the_bar_and_not_the_run(args):
+    options = [f"--{k}={v}" for k, v in vars(args).items() if not isinstance(v, bool)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yzlin", "train", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stderr.close()  # as `... 2>&1 | head -1` does
+    assert "finished at iteration 24" in process.communicate(timeout=120)[0] and process.returncode == 0
+
+
+def test_a_log_that_was_edited_is_refused_and_kept(args):
+    train(replace(args, max_iters=8), progress=False)
+    log = Path(args.out) / "log.csv"
+    good = log.read_text(encoding="utf-8")
+    for bad in (good.replace("train_loss", "loss", 1), good.replace("\n4,", "\nfour,", 1)):
+        assert bad != good
+        log.write_text(bad, encoding="utf-8")
+        with pytest.raises(ValueError, match="log.csv is (not a log|damaged in line 4)"):
+            train(replace(args, init_from="resume"), progress=False)
+        assert log.read_text(encoding="utf-8") == bad
+
+
+def test_a_run_that_failed_leaves_no_folder(args, tmp_path):
+    out = tmp_path / "a" / "b"
+    with pytest.raises(FileNotFoundError):
+        train(replace(args, out=str(out), data="nowhere"), progress=False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_resume_is_exact_when_compiled_with_dropout(args, tmp_path):
+    args = replace(args, compile=True, max_iters=8)
+    train(args, progress=False)
+    broken = replace(args, out=str(tmp_path / "broken"))
+    train(broken, on_log=lambda row: row["iter"] == 6 and signal.raise_signal(signal.SIGINT), progress=False)
+    train(replace(broken, init_from="resume"), progress=False)
+    assert_same_end(args.out, broken.out)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_a_sentence(args):
+    train(replace(args, max_iters=4), progress=False)
+    path = Path(args.out) / "checkpoint.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="checkpoint.pt is damaged"):
+        load_checkpoint(path)

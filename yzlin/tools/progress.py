@@ -14,7 +14,11 @@ class Bar:
     """
 
     def __init__(self, total: int, done: int, shown: bool) -> None:
-        self.bar = tqdm(total=total, initial=done, unit="iter", disable=not shown or sys.stderr is None, dynamic_ncols=True)
+        how = dict(total=total, initial=done, unit="iter", dynamic_ncols=True)
+        try:
+            self.bar = tqdm(**how, disable=not shown or sys.stderr is None)
+        except (OSError, ValueError):
+            self.bar = tqdm(**how, disable=True)
 
     def __enter__(self) -> Bar:
         return self
