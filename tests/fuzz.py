@@ -71,7 +71,7 @@ def attack_checkpoint(rng: random.Random, path: Path) -> str:
     if rng.random() < 0.4:
         return damage_bytes(rng, path)
     checkpoint = torch.load(path, weights_only=True)
-    inner = rng.choice([checkpoint, checkpoint["model"], checkpoint["model_args"], checkpoint["train_args"], checkpoint["data"]])
+    inner = rng.choice([checkpoint, *(checkpoint[name] for name in ("model", "model_args", "train_args", "data"))])
     key = rng.choice(list(inner))
     kind = rng.choice(["junk", "delete", "shape", "nan"])
     if kind == "delete":
@@ -179,11 +179,11 @@ def attack_all(rng: random.Random, room: Path) -> tuple[Counter, list[str]]:
             shutil.rmtree(target)
     originals, workspace = room / "originals", room / "workspace"
     originals.mkdir(exist_ok=True)
-    page = {"cells": [{"cell_type": "code", "id": "a", "metadata": {}, "source": "1 + 1", "outputs": [], "execution_count": None}],
-            "metadata": {}, "nbformat": 4, "nbformat_minor": 5}  # fmt: skip
+    cell = {"cell_type": "code", "id": "a", "metadata": {}, "source": "1 + 1", "outputs": [], "execution_count": None}
+    page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (originals / "00.ipynb").write_text(json.dumps(page), encoding="utf-8")
     hand_out(originals, workspace)
-    page["cells"][0]["source"] = "my own answer"
+    cell["source"] = "my own answer"
     (workspace / "00.ipynb").write_text(json.dumps(page), encoding="utf-8")
     did = attack_given(rng, workspace / GIVEN)
     note("given", did, judge_lab(originals, workspace, b"my own answer"))
