@@ -14,9 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from yzlin import ROOT, download
+from yzlin import ROOT
 from yzlin.__main__ import main
 from yzlin.tokenizer import EOT
+from yzlin.tools import download
 from yzlin.tools.download import PATH, Remote
 
 STORY = "Once upon a time there was a little {}. The end.\n" + EOT + "\n"
