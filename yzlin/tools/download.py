@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from yzlin.tokenizer import EOT
 from yzlin.tools.fetch import Job, fetch, read_json, write_json
-from yzlin.tools.files import locked, made_folder, sha256_of
+from yzlin.tools.files import as_path, locked, made_folder, sha256_of
 
 HUB = "https://huggingface.co"
 PATH = "/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64/"  # a revision: it cannot change
@@ -75,7 +75,7 @@ def download(
         raise ValueError(f"part {part} of version {version} is not known: use 0.1, valid or full, of version 1 or 2.")
     remote = None if url else FILES[version, "valid" if part == "valid" else "train"]
     name = file_name(url) if url else f"tinystories{'2' if version == 2 else ''}{ENDINGS[part]}.txt"
-    path = Path(f"data/download/{name}" if out is None else out)
+    path = as_path(f"data/download/{name}" if out is None else out)
     length = FIRST if part == "0.1" else None
     job = Job(address(url, mirror, remote), path, length, remote and remote.size, hash_is_known=bool(remote and not length))
     if path.is_dir() or not path.name:

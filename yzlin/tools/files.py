@@ -45,9 +45,7 @@ def whole_folder(out: str | Path, force: bool, need: int, ours: set[str]) -> Ite
     want the same `out`, one has it until its folder has the name. Raises FileExistsError if `out` is there, and even
     with `force` if it holds anything else; OSError if there is no room.
     """
-    if "\0" in str(out):
-        raise ValueError(f"--out is {str(out)!r}: no file name may hold the character \\0.")
-    out = Path(out).resolve()
+    out = as_path(out).resolve()
     if not out.name:
         raise FileExistsError(f"{out} is the whole disk: name a new folder with --out.")
     beside, old, lock = (out.with_name(f".{out.name}.{end}") for end in ("part", "old", "lock"))
@@ -77,6 +75,13 @@ def whole_folder(out: str | Path, force: bool, need: int, ours: set[str]) -> Ite
             shutil.rmtree(beside, ignore_errors=True)
             if old.exists() and not out.exists():
                 os.replace(old, out)
+
+
+def as_path(out: str | Path) -> Path:
+    """--out as a path. Raises ValueError for a name that no system knows."""
+    if "\0" in str(out):
+        raise ValueError(f"--out is {str(out)!r}: no file name may hold the character \\0.")
+    return Path(out)
 
 
 def check_free(out: Path, force: bool, ours: set[str]) -> None:

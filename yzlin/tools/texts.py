@@ -84,8 +84,8 @@ class Source:
                 raise FileNotFoundError(f"{path} holds no {', '.join(KINDS)} file: name a file or another folder.")
         elif str(source) == "storybook" and not path.is_file():
             self.paths = []
-        self.name = path.resolve().name if self.paths else "storybook"
         self.separators = {p: find_separator(p) for p in self.paths} or {path: EOT}
+        self.name = path.resolve().name if self.paths else "storybook"
         sizes = [(p.stat().st_size, p.suffix.lower() in (".gz", ".zst")) for p in self.paths]
         self.total = sum(size for size, _ in sizes) if self.paths else count  # what Block.read runs up to
         self.text_bytes = sum(4 * size if packed else size for size, packed in sizes) if self.paths else 700 * count  # about
