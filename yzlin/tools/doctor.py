@@ -174,7 +174,8 @@ def models() -> Iterator[Finding]:
             yield True, f"{name}: intact, {sum(weight.numel() for weight in load_model(path)[0].parameters()):,} weights"
         except Exception as error:
             yield False, f"{name} does not load: restore it with `git checkout {name}` ({short(error)})"
-    for path in sorted({*(ROOT / "checkpoint").glob("*/checkpoint.pt"), *(ROOT / "checkpoint").glob("*/last.pt")} - {*shipped}):
+    own = [folder / name for folder in sorted((ROOT / "checkpoint").glob("*/")) for name in ("checkpoint.pt", "last.pt")]
+    for path in (path for path in own if os.path.lexists(path) and path not in shipped):  # a dangling link too
         name, advice = path.relative_to(ROOT).as_posix(), "delete it, or train again"
         try:
             if not zipfile.is_zipfile(need_file(path, "a checkpoint", advice)):
