@@ -1,9 +1,12 @@
 """The download, against a server on this machine that does everything a server should not."""
 
+import errno
+import gzip
 import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +21,7 @@ from yzlin import ROOT
 from yzlin.__main__ import main
 from yzlin.tokenizer import EOT
 from yzlin.tools import download
+from yzlin.tools import fetch as fetch_module
 from yzlin.tools.download import PATH, Remote
 
 STORY = "Once upon a time there was a little {}. The end.\n" + EOT + "\n"
@@ -33,6 +37,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.body, self.faults, self.always, self.asked, self.paths = TEXT, [], None, [], []
+        self.validators = {}  # ETag or Last-Modified, sent with every answer
+        self.changes = []  # (body, validators) from the next answer on
 
     def handle_error(self, request, client_address):
         """The reader went away: that is what some of the tests do."""
@@ -54,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range")
         server.asked.append(asked)
         server.paths.append(self.path)
+        if self.path == "/refused":
+            return self.answer(403, b"no", {})
         if fault and fault.isdecimal():
             return self.answer(int(fault), b"no", {})
         if fault == "web page":
@@ -62,10 +70,31 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, b"\n<!DOCTYPE html><p>log in".ljust(len(body)), {"Content-Type": "text/plain"})
         if fault == "redirect":
             return self.answer(302, b"", {"Location": "/elsewhere"})
+        if fault == "sends on to another host":
+            return self.answer(302, b"", {"Location": f"http://localhost:{server.server_port}/refused"})
         if fault == "closes at once":
             return self.connection.shutdown(socket.SHUT_RDWR)
+        if fault == "gzip":
+            return self.answer(200, gzip.compress(body), {"Content-Encoding": "gzip"})
+        if fault == "empty":
+            return self.answer(200, b"", {})
+        if fault in ("negative length", "no number", "two lengths"):
+            odd = {"negative length": "-5", "no number": "many", "two lengths": "7, 9"}[fault]
+            return self.answer(200, body, {"Content-Length": odd}, fault)
+        if fault == "no length, no chunks":
+            self.send_response(200)
+            self.end_headers()
+            self.close_connection = True
+            return self.wfile.write(body)
+        if "/datasets/AI-ModelScope/" in self.path and fault == "signs":  # a large file lies in a store of its own
+            return self.answer(302, b"", {"Location": "/store/file?Expires=1&Signature=abc"})
+        unchanged = self.headers.get("If-Range") in (None, *server.validators.values())
+        if server.changes:
+            server.body, server.validators = server.changes.pop(0)
+            body = server.body
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
         ignores = fault in ("ignores ranges", "ignores and breaks off", "no length")
+        ignores = ignores or not unchanged and fault != "ignores If-Range"
         start, end = (int(match[1]), int(match[2] or len(body) - 1)) if match and not ignores else (0, len(body) - 1)
         if start >= len(body):
             return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
@@ -83,7 +112,8 @@ class Handler(BaseHTTPRequestHandler):
         sent = data
         if fault in ("breaks off", "ignores and breaks off"):
             sent = data[: len(data) // 2]
-        self.answer(200 if ignores else 206, sent, {"Content-Length": str(len(data)), **ranged}, fault)
+        status = 200 if ignores or fault == "200 with a range" else 206
+        self.answer(status, sent, {"Content-Length": str(len(data)), **ranged, **server.validators}, fault)
 
     def answer(self, status, body, headers, fault=None):
         self.send_response(status)
@@ -119,9 +149,9 @@ def small(monkeypatch):
     remote = Remote("small.txt", len(TEXT), hashlib.sha256(TEXT).hexdigest())
     monkeypatch.setattr(download, "FILES", {(v, part): remote for v in (1, 2) for part in ("train", "valid")})
     monkeypatch.setattr(download, "FIRST", 100_000)
-    monkeypatch.setattr(download, "OVERLAP", 1000)
-    monkeypatch.setattr(download, "TIMEOUT", (2, 0.3))
-    monkeypatch.setattr(download, "WAIT", 0.001)
+    monkeypatch.setattr(fetch_module, "OVERLAP", 1000)
+    monkeypatch.setattr(fetch_module, "TIMEOUT", (2, 0.3))
+    monkeypatch.setattr(fetch_module, "WAIT", 0.001)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
 
@@ -231,7 +261,15 @@ def test_the_command_line_says_what_comes_next_and_fetches_once(server, tmp_path
         ("disguised web page", "log in to this network"),
         ("closes at once", "--mirror"),
         ("falls silent", "--mirror"),
-        ("redirect", "redirects"),
+        ("redirect", "sends on .* without an end .*30 redirects"),
+        ("403", "127.0.0.1 refuses access"),
+        ("sends on to another host", "localhost, to which 127.0.0.1 sends on, refuses access"),
+        ("503", "127.0.0.1 answers 503"),
+        ("gzip", "127.0.0.1 sends .* packed \\(gzip\\)"),
+        ("empty", "has 0 bytes and should have"),
+        ("negative length", "gives '-5' as the length"),
+        ("no number", "gives 'many' as the length"),
+        ("two lengths", "cannot be fetched .*7, 9"),
     ],
 )
 def test_a_fault_that_stays(fault, words, server, tmp_path, capsys, monkeypatch):
@@ -283,8 +321,8 @@ def test_another_file_under_the_name(body, part, words, server, tmp_path):
 
 
 def test_no_space(server, tmp_path, monkeypatch):
-    usage = download.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(OSError, match="make room"):
         fetch(server, tmp_path / "t.txt")
     assert not (tmp_path / "t.txt").exists()
@@ -313,3 +351,161 @@ main(["download", "tinystories", "--part", "full", "--mirror", "{server.url}", "
     server.always = None
     assert fetch(server, tmp_path / "t.txt").read_bytes() == TEXT
     assert int(server.asked[-1][6:-1]) > 0 and names(tmp_path) == ["t.txt"]
+
+
+# ---- another file, another source
+
+
+CHANGED = b"Wonc" + TEXT[4:]  # as long as TEXT and equal in all but the first bytes: no overlap at the end shows it
+E1, E2 = {"ETag": '"one"'}, {"ETag": '"two"'}
+DATES = {"Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}, {"Last-Modified": "Wed, 02 Sep 2026 10:00:00 GMT"}
+
+
+@pytest.mark.parametrize("validators", [(E1, E2), DATES, ({}, {}), (E1, {}), ({}, E2), ({"ETag": 'W/"1"'}, {"ETag": 'W/"1"'})])
+@pytest.mark.parametrize("then", [None, "ignores If-Range", "ignores ranges", "breaks off"])
+@pytest.mark.parametrize("part", ["url", "0.1", "full"])
+def test_a_file_that_changes_while_it_is_fetched_never_becomes_a_mixture(part, then, validators, server, tmp_path, monkeypatch):
+    before, after = validators
+    whole = Remote("small.txt", len(TEXT), hashlib.sha256(CHANGED).hexdigest())
+    monkeypatch.setattr(download, "FILES", {(1, "train"): whole})
+    server.faults = ["breaks off", then] if then else ["breaks off"]
+    server.changes = [(TEXT, before), (CHANGED, after)]
+    source = {"url": server.url + "/x.txt"} if part == "url" else {"part": part, "mirror": server.url}
+    try:
+        path = download.download(out=tmp_path / "t.txt", progress=False, **source)
+    except ValueError as error:  # only the hash at the end knew
+        assert part == "full" and "sha256" in str(error)
+        path = download.download(out=tmp_path / "t.txt", progress=False, **source)
+    got = path.read_bytes()
+    assert got == (CHANGED if part != "0.1" else CHANGED[: CHANGED.rindex(EOT.encode(), 0, 100_000) + len(EOT)])
+    assert names(tmp_path) == ["t.txt", "t.txt.source.json"][: 1 + (part == "url")]
+
+
+def test_a_file_that_changed_between_two_runs_and_one_that_did_not(server, tmp_path):
+    url = server.url + "/x.txt"
+    for validators, body in ((E1, TEXT), (E2, CHANGED), ({}, CHANGED)):
+        server.validators, server.body, server.asked = E1, TEXT, []
+        server.faults = ["breaks off", "404"]
+        with pytest.raises(FileNotFoundError):
+            download.download(out=tmp_path / "t.txt", url=url, progress=False)
+        assert names(tmp_path) == ["t.txt.part", "t.txt.part.json"]  # the lock is gone, what has come stays
+        server.validators, server.body = validators, body
+        assert download.download(out=tmp_path / "t.txt", url=url, progress=False).read_bytes() == body
+        assert int(server.asked[2][6:-1]) > 100_000  # it asked to go on
+        (tmp_path / "t.txt").unlink()
+        (tmp_path / "t.txt.source.json").unlink()
+
+
+def test_a_half_file_of_another_address_is_not_gone_on_with(server, tmp_path):
+    server.validators, server.faults = E1, ["breaks off", "404"]
+    with pytest.raises(FileNotFoundError):
+        download.download(out=tmp_path / "t.txt", url=server.url + "/one.txt", progress=False)
+    server.body = CHANGED  # another file, and its server gives the same ETag
+    path = download.download(out=tmp_path / "t.txt", url=server.url + "/two.txt", progress=False)
+    assert path.read_bytes() == CHANGED
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("empty", "is an empty file"),
+        ("gzip", "packed"),
+        ("negative length", "'-5'"),
+        ("no length, no chunks", "does not say how long"),
+        ("web page", "log in"),
+    ],
+)
+def test_a_plain_url_with_a_fault(fault, words, server, tmp_path, capsys):
+    server.always = fault
+    out = tmp_path / "new" / "folder" / "t.txt"
+    assert main(["download", "tinystories", "--url", server.url + "/t.txt", "--out", str(out)]) == 2
+    assert re.search(words, capsys.readouterr().err) and names(tmp_path) == []  # no new folder, no lock
+
+
+def test_each_source_has_a_name_of_its_own(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("/a/text.txt", "/b/text.txt", "/text.txt?version=2", "/", "/%e4%b9%a6%2F..%2F.txt"):
+        for said in ("Next: python -m yzlin prepare", "nothing to do"):
+            assert main(["download", "tinystories", "--url", server.url + path]) == 0
+            assert said in capsys.readouterr().out
+    for options in (["--part", "full"], ["--part", "valid"], [], ["--version", "2"]):
+        assert main(["download", "tinystories", "--mirror", server.url, *options]) == 0
+        assert "there already" not in capsys.readouterr().out
+    assert len([name for name in names(tmp_path / "data" / "download") if name.endswith(".txt")]) == 9
+    assert names(tmp_path) == ["data"]
+
+
+def test_what_is_there_from_another_source_is_not_taken_for_it(server, tmp_path, capsys):
+    out, other = str(tmp_path / "t.txt"), server.url + "/other.txt"
+    server.body = b"Something else."
+    assert main(["download", "tinystories", "--url", other, "--out", out]) == 0
+    server.body = TEXT
+    for options in (["--part", "full"], ["--part", "valid"], [], ["--url", server.url + "/third.txt"]):
+        words = options if "--url" in options else [*options, "--mirror", server.url]
+        assert main(["download", "tinystories", "--out", out, *words]) == 2
+        assert f"and it is not {server.url}" in (error := capsys.readouterr().err) and f"but {other}" in error
+    assert (tmp_path / "t.txt").read_bytes() == b"Something else."
+    assert main(["download", "tinystories", "--part", "full", "--mirror", server.url, "--out", out, "--force"]) == 0
+    assert main(["download", "tinystories", "--part", "full", "--mirror", server.url, "--out", out]) == 0
+    assert "there already" in capsys.readouterr().out and names(tmp_path) == ["t.txt"]
+    (tmp_path / "t.txt").write_bytes(CHANGED)
+    assert main(["download", "tinystories", "--part", "full", "--mirror", server.url, "--out", out]) == 2
+
+
+@pytest.mark.parametrize("way", ["signs", "200 with a range"])
+@pytest.mark.parametrize("part", ["0.1", "valid", "full"])
+def test_modelscope(part, way, server, tmp_path, monkeypatch):
+    """A server that answers as ModelScope was seen to: a part with the status 200, or from a signed address."""
+    monkeypatch.setattr(download, "MODELSCOPE", server.url)
+    server.faults, server.validators = [way, "breaks off", way, "200 with a range"], E1
+    if way != "signs":
+        server.faults = [way] * 8
+    path = download.download(part, out=tmp_path / "t.txt", mirror="modelscope", progress=False)
+    assert TEXT.startswith(path.read_bytes()) and (part == "0.1") == (path.read_bytes() != TEXT)
+    assert server.paths[0] == "/datasets/AI-ModelScope/TinyStories/resolve/master/small.txt"
+    assert ("/store/file?Expires=1&Signature=abc" in server.paths) == (way == "signs")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--mirror", "hf-mirror.com"],
+        ["--mirror", "file:///etc"],
+        ["--mirror", "http://"],
+        ["--mirror", "http://["],
+        ["--url", "ftp://x/y.txt"],
+        ["--url", "/etc/passwd"],
+        ["--url", "http://a b/c"],
+        ["--url", "http://127.0.0.1:99999/c"],
+        ["--url", "http://127.0.0.1:http/c"],
+        ["--url", "http://" + "a" * 70 + ".invalid/c"],
+        ["--url", "http://127.0.0.1/c", "--mirror", "modelscope"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_an_address(options, tmp_path, capsys):
+    assert main(["download", "tinystories", *options, "--out", str(tmp_path / "new" / "t.txt")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("yzlin download: ") and not names(tmp_path)
+    assert options[1] in error or "give one of them" in error
+
+
+def test_where_it_cannot_be_written(server, tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"mine")
+    for out, words in ((tmp_path, "is a folder"), (tmp_path / "file" / "t.txt", "is not a folder"), ("", "is a folder")):
+        assert main(["download", "tinystories", "--mirror", server.url, "--out", str(out)]) == 2
+        assert words in capsys.readouterr().err
+    assert names(tmp_path) == ["file"] and not server.asked
+    for options in ({"part": "half"}, {"version": 3}):
+        with pytest.raises(ValueError, match="use 0.1, valid or full"):
+            download.download(**options)
+
+
+def test_a_disk_that_fills_up_keeps_what_has_come(server, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch_module.os, "fsync", full)
+    with pytest.raises(OSError, match="no room left.*goes on"):
+        download.download(out=tmp_path / "t.txt", url=server.url + "/t.txt", progress=False)
+    assert (tmp_path / "t.txt.part").exists() and not (tmp_path / "t.txt").exists()

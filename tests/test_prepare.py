@@ -16,11 +16,12 @@ from array import array
 import numpy as np
 import pytest
 
-from yzlin import ROOT, texts
+from yzlin import ROOT
 from yzlin import prepare as prepare_module
 from yzlin.__main__ import main
 from yzlin.prepare import data_tokenizer, describe, load_meta, prepare
 from yzlin.tokenizer import EOT, load_tokenizer
+from yzlin.tools import texts
 
 WORDS = "the a owl moon sang little ran home said it's caf\u00e9 \u732b \U0001f600 one, two. three! Then\nNow\n\tso  and".split(
     " "

@@ -172,7 +172,7 @@ def test_a_damaged_gpt2_file_is_refused_and_left_alone(damage, word, tmp_path, m
 
 def test_a_binary_file_is_refused(tmp_path):
     (tmp_path / "x.tiktoken").write_bytes(bytes(range(256)))
-    with pytest.raises(ValueError, match="no tokenizer file"):
+    with pytest.raises(ValueError, match="is not a tokenizer file"):
         load_tokenizer(tmp_path / "x.tiktoken")
 
 

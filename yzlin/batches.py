@@ -9,9 +9,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from yzlin.tools.files import is_lfs_pointer
-
-SPLITS = ("train", "val")
+from yzlin.tools.files import need_file
+from yzlin.tools.meta import SPLITS
 
 
 class Batches:
@@ -64,12 +63,8 @@ class Batches:
 
 def open_tokens(path: str | Path) -> np.ndarray:
     """Maps a .bin file of uint16 token ids into memory, read-only: (number of tokens,). Reading it costs no RAM."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: make it with `python -m yzlin prepare`.")
-    if is_lfs_pointer(path):
-        raise ValueError(f"{path} is only a git-lfs pointer, not the data: run `git lfs pull`, or prepare it again.")
+    path = need_file(path, "the data", "make it with `python -m yzlin prepare`")
     size = path.stat().st_size
     if size == 0 or size % 2:
-        raise ValueError(f"{path} has {size} bytes, no whole number of uint16 tokens: prepare it again with --force.")
+        raise ValueError(f"{path} has {size} bytes, not a whole number of uint16 tokens: prepare it again with --force.")
     return np.memmap(path, dtype="<u2", mode="r")

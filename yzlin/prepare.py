@@ -7,36 +7,45 @@ from __future__ import annotations
 
 import argparse
 import copy
-import errno
 import hashlib
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
 from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tiktoken
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from yzlin import __version__
 from yzlin.tokenizer import EOT, load_tokenizer, save_tokenizer, train_bpe
-from yzlin.tools.files import whole_file
+from yzlin.tools.files import whole_file, whole_folder
+from yzlin.tools.meta import SPLITS, check_data, data_tokenizer, describe, load_meta, tokenizer_sha256
 from yzlin.tools.texts import BLOCK, PIECE, Block, Source
 
-SPLITS = ("train", "val")
+__all__ = ["check_data", "data_tokenizer", "describe", "load_meta", "prepare"]
+
 OUTPUTS = {"train.bin", "val.bin", "meta.json", "tokenizer.tiktoken"}
 BPE_SAMPLE = 32 * 2**20  # characters that train:N learns from, at most
+
+# Each number of prepare(): its option, its lowest and highest value, what it is.
+NUMBERS = {
+    "count": ("--stories", 1, 10**7, "how many stories, for the storybook"),
+    "seed": ("--seed", 0, 2**63 - 1, "of the storybook"),
+    "block_size": ("--block_size", 1, 2**20, "the window that train and val must be able to fill"),
+    "workers": ("--workers", 1, 1024, "threads; by default one per core"),
+}
 
 
 @dataclass
@@ -45,6 +54,10 @@ class Tokens:
 
     counts: dict[str, np.ndarray]
     hashes: dict[str, array]
+
+
+Encoded = tuple[dict[str, np.ndarray], dict[str, list[int]]]
+"""Of a block, for train and val: the ids, and the hash of each story."""
 
 
 def prepare(
@@ -71,35 +84,26 @@ def prepare(
     book, a handful of stories), each different story stands once and val is the last val_share of all tokens.
     A piece longer than a block goes to train whole, unhashed. The result does not depend on `workers`.
 
-    Memory: some blocks a worker, and 8 bytes a story. Errors: ValueError, FileNotFoundError, FileExistsError, OSError.
+    Memory: some blocks per worker, and 8 bytes per story. Errors: ValueError, FileNotFoundError, FileExistsError, OSError.
     """
-    if not 0 < val_share < 1:
+    check_numbers(count=count, seed=seed, block_size=block_size, workers=cores() if workers is None else workers)
+    if not isinstance(val_share, Real) or not 0 < val_share < 1:
         raise ValueError(f"val_share is {val_share}: it must lie between 0 and 1.")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}: it must be at least 1.")
     reader = Source(source, field, count, seed)
-    with whole_folder(Path(out), force, reader.text_bytes) as folder:
-        encoding = learn_or_load(tokenizer, reader)
+    with whole_folder(out, force, reader.text_bytes, OUTPUTS) as folder:
+        encoding = learn_or_load(str(tokenizer), reader)
         if encoding.n_vocab > 2**16:
             raise ValueError(f"{tokenizer} has {encoding.n_vocab} ids, and uint16 holds 65,536: use a smaller vocabulary.")
-        how = (reader, encoding, folder, workers or cores(), progress)
-        tokens = encode_all(*how, val_share)
-        by_hash = all(counts.sum() > block_size for counts in tokens.counts.values())
-        if not by_hash:
-            if not sum(counts[: encoding.eot_token].sum() for counts in tokens.counts.values()):
-                raise ValueError(f"{source} is empty: give a text with stories in it.")
-            tokens = encode_all(*how, val_share=0, once=True)
-            if not cut_tail(tokens, folder, val_share, block_size):
-                raise ValueError(
-                    f"{source} is too short: it has {tokens.counts['train'].sum()} tokens, and train and val need a window "
-                    f"of {block_size + 1} each. Give a longer text, or a smaller --block_size."
-                )
+        encode = partial(encode_all, reader, encoding, folder, workers=workers or cores(), progress=progress)
+        split, tokens = encode_and_split(encode, source, folder, encoding.eot_token, val_share, block_size)
         meta = {
             "tokenizer": encoding.name,
+            "tokenizer_sha256": tokenizer_sha256(encoding),
             "vocab_size": encoding.n_vocab,
             **statistics(tokens, encoding),
             "separator": ", ".join(sorted(set(reader.separators.values()))),
-            "val": "by each story's hash" if by_hash else "the last part of the tokens",
+            "split": split,
+            "val": {"hash": "by each story's hash", "tail": "the last part of the tokens"}[split],
             "source": reader.name,
             "sha256": reader.digest.hexdigest(),
             "yzlin": __version__,
@@ -111,65 +115,39 @@ def prepare(
     return meta
 
 
-@contextmanager
-def whole_folder(out: Path, force: bool, need: int) -> Iterator[Path]:
-    """Yields a folder beside `out`, which takes its name at the end of the block: `out` is never half, nor lost.
-
-    need: bytes that must be free. Raises FileExistsError where `out` is there, and even with `force` where it holds
-    anything but prepared data.
-    """
-    out = out.resolve()
-    beside, old = (out.with_name(f".{out.name}.{end}") for end in ("part", "old"))
-    if old.exists() and not out.exists():
-        os.replace(old, out)  # a run was killed between the two renames below
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file, not a folder: choose another --out.")
-    found = {path.name for path in out.iterdir()} if out.exists() else set()
-    if found and (not force or found - OUTPUTS):
-        others = f" and holds other things ({min(found - OUTPUTS)})" if found - OUTPUTS else ""
-        advice = "choose another --out" if others else "use --force to make it again, or another --out"
-        raise FileExistsError(f"{out} is there already{others}: {advice}.")
-    beside.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(beside / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise FileExistsError(f"another run is preparing {out} just now: wait for it, or choose another --out.") from error
-    try:
-        for path in beside.iterdir():  # what a killed run left
-            if path.name != "lock":
-                path.unlink()
-        free = shutil.disk_usage(beside).free
-        if free < need:
-            raise OSError(f"{out} may take {need / 1e6:.0f} MB and {free / 1e6:.0f} MB are free: make room on that disk.")
-        yield beside
-        lock.release()
-        (beside / "lock").unlink(missing_ok=True)
-        shutil.rmtree(old, ignore_errors=True)
-        if out.exists():
-            os.replace(out, old)
-        os.replace(beside, out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OSError(f"no room left for {out}: make room on that disk and prepare again. Nothing was changed.") from error
-        raise
-    finally:
-        lock.release()
-        shutil.rmtree(beside, ignore_errors=True)
-        if old.exists() and not out.exists():
-            os.replace(old, out)
+def check_numbers(**numbers: int) -> None:
+    """Raises ValueError, with option, value and range, for a number outside of NUMBERS."""
+    for name, value in numbers.items():
+        option, low, high, _ = NUMBERS[name]
+        if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
+            raise ValueError(f"{option} is {value!r}: it must be a whole number from {low:,} to {high:,}.")
 
 
-def encode_block(
-    block: Block, field: str, encoding: tiktoken.Encoding, val_share: float
-) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
-    """The uint16 ids of each split, every story's with `<|endoftext|>` behind, and the hash of each story.
+def encode_and_split(
+    encode: Callable[..., Tokens], source: str | Path, folder: Path, eot: int, val_share: float, block_size: int
+) -> tuple[str, Tokens]:
+    """Runs encode(val_share=..., once=...) once, or twice for a short text; how the text was split, "hash" or "tail"."""
+    tokens = encode(val_share=val_share)
+    if all(counts.sum() > block_size for counts in tokens.counts.values()):
+        return "hash", tokens
+    if not sum(counts[:eot].sum() for counts in tokens.counts.values()):
+        raise ValueError(f"{source} is empty: give a text with stories in it.")
+    tokens = encode(val_share=0, once=True)
+    if not cut_tail(tokens, folder, val_share, block_size):
+        raise ValueError(
+            f"{source} is too short: it has {tokens.counts['train'].sum()} tokens, and train and val need a window of "
+            f"{block_size + 1} each. Give a longer text, or a smaller --block_size."
+        )
+    return "tail", tokens
+
+
+def encode_block(block: Block, field: str, encoding: tiktoken.Encoding, val_share: float) -> Encoded:
+    """The uint16 ids of each split, every story's followed by `<|endoftext|>`, and the hash of each story.
 
     Runs in many threads at once: tiktoken works without Python's lock.
     """
-    parts: dict[str, list[str]] = {"train": [], "val": []}
-    hashes: dict[str, list[int]] = {"train": [], "val": []}
+    parts: dict[str, list[str]] = {split: [] for split in SPLITS}
+    hashes: dict[str, list[int]] = {split: [] for split in SPLITS}
     if block.separator == PIECE:
         text = block.text()
         parts["train"] = [text if text.removesuffix(EOT).strip() else text.strip()]
@@ -185,59 +163,60 @@ def encode_block(
     return ids, hashes
 
 
+def encode_blocks(source: Source, encoding: tiktoken.Encoding, workers: int, val_share: float) -> Iterator[tuple[int, Encoded]]:
+    """Each block's place in the source and what it became, in order; `workers` blocks are encoded at a time."""
+    # Each thread has an encoding of its own: in one that is shared they wait for each other's scratch memory.
+    own = threading.local()
+    waiting: deque = deque()  # (block's place in the source, its ids to come), in order
+
+    def encode(block: Block) -> Encoded:
+        return encode_block(block, source.field, own.encoding, val_share)
+
+    with ThreadPoolExecutor(workers, initializer=lambda: setattr(own, "encoding", copy.copy(encoding))) as pool:
+        try:
+            for block in source.blocks():
+                waiting.append((block.read, pool.submit(encode, block)))
+                if len(waiting) > workers + 2:  # never more than some blocks in memory
+                    read, future = waiting.popleft()
+                    yield read, future.result()
+            while waiting:
+                read, future = waiting.popleft()
+                yield read, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
 def encode_all(
     source: Source,
     encoding: tiktoken.Encoding,
     folder: Path,
+    *,
     workers: int,
     progress: bool,
     val_share: float,
     once: bool = False,
 ) -> Tokens:
-    """Encodes the source into folder/train.bin and val.bin, `workers` blocks at a time, in order.
-
-    once: of equal stories, only the first is written.
-    """
+    """Encodes the source into folder/train.bin and val.bin. once: of equal stories, only the first is written."""
     tokens = Tokens({split: np.zeros(encoding.n_vocab, np.int64) for split in SPLITS}, {split: array("Q") for split in SPLITS})
-    files = {split: (folder / f"{split}.bin").open("wb") for split in SPLITS}
-    waiting: deque = deque()  # (block's place in the source, its ids to come), in order
     known: set[int] = set()
     unit = "B" if source.paths else " stories"
-    bar = tqdm(total=source.total, desc="tokens", unit=unit, unit_scale=True, disable=not progress, dynamic_ncols=True)
-
-    def write_oldest() -> None:
-        read, future = waiting.popleft()
-        ids, hashes = future.result()
-        if once:
-            ids["train"] = first_of_equals(ids["train"], hashes["train"], known, encoding.eot_token)
-        for split in SPLITS:
-            files[split].write(ids[split].tobytes())
-            tokens.counts[split] += np.bincount(ids[split], minlength=encoding.n_vocab)
-            tokens.hashes[split].extend(hashes[split])
-        bar.update(read - bar.n)
-
-    # Each thread has an encoding of its own: in one that is shared they wait for each other's scratch memory.
-    own = threading.local()
-
-    def encode(block: Block) -> tuple[dict[str, np.ndarray], dict[str, list[int]]]:
-        return encode_block(block, source.field, own.encoding, val_share)
-
-    with ThreadPoolExecutor(workers, initializer=lambda: setattr(own, "encoding", copy.copy(encoding))) as pool, bar:
-        try:
-            for block in source.blocks():
-                waiting.append((block.read, pool.submit(encode, block)))
-                if len(waiting) > workers + 2:  # never more than some blocks in memory
-                    write_oldest()
-            while waiting:
-                write_oldest()
-            for file in files.values():
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            for _, future in waiting:
-                future.cancel()
-            for file in files.values():
-                file.close()
+    with ExitStack() as stack:
+        bar = tqdm(total=source.total, desc="tokens", unit=unit, unit_scale=True, disable=not progress, dynamic_ncols=True)
+        stack.enter_context(bar)
+        files = {split: stack.enter_context((folder / f"{split}.bin").open("wb")) for split in SPLITS}
+        blocks = stack.enter_context(closing(encode_blocks(source, encoding, workers, val_share)))
+        for read, (ids, hashes) in blocks:
+            if once:
+                ids["train"] = first_of_equals(ids["train"], hashes["train"], known, encoding.eot_token)
+            for split in SPLITS:
+                files[split].write(ids[split].tobytes())
+                tokens.counts[split] += np.bincount(ids[split], minlength=encoding.n_vocab)
+                tokens.hashes[split].extend(hashes[split])
+            bar.update(read - bar.n)
+        for file in files.values():
+            file.flush()
+            os.fsync(file.fileno())
     return tokens
 
 
@@ -296,8 +275,8 @@ def learn_or_load(name: str, source: Source) -> tiktoken.Encoding:
     if not name.startswith("train:"):
         return load_tokenizer(name)
     size = name.removeprefix("train:")
-    if not size.isdecimal() or not 257 <= int(size) <= 2**16:
-        raise ValueError(f"tokenizer {name}: write train: and the number of ids, 257 to 65536, as in train:4096.")
+    if not size.isdecimal() or len(size) > 5 or not 257 <= int(size) <= 2**16:
+        raise ValueError(f"--tokenizer is {name}: write train: and the number of ids, 257 to 65,536, as in train:4096.")
 
     def sample() -> Iterator[str]:
         length = 0
@@ -316,79 +295,34 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_meta(data_dir: str | Path) -> dict[str, Any]:
-    """meta.json of a prepared folder."""
-    path = Path(data_dir) / "meta.json"
-    if not path.is_file():
-        how = "python -m yzlin prepare TEXT"
-        if "tinystories" in str(data_dir):
-            how = "python -m yzlin download tinystories && python -m yzlin prepare data/download/tinystories.txt"
-        elif "storybook" in str(data_dir):
-            how = "python -m yzlin prepare storybook"
-        raise FileNotFoundError(f"{path} is missing: make it with `{how} --out {data_dir}`.")
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        return meta | {key: meta[key] for key in ("tokenizer", "vocab_size", "tokens", "text_bytes", "sha256")}  # all there?
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: prepare it again with --force.") from error
-
-
-def data_tokenizer(data_dir: str | Path) -> tiktoken.Encoding:
-    """The tokenizer that a prepared folder was made with."""
-    name = load_meta(data_dir)["tokenizer"]
-    if name == "gpt2":
-        return load_tokenizer("gpt2")
-    encoding = load_tokenizer(Path(data_dir) / "tokenizer.tiktoken")
-    encoding.name = name
-    return encoding
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a .txt, .jsonl, .gz or .zst file, a folder of them, or the word storybook")
     parser.add_argument("--out", help="the folder to make, as in data/NAME; by default named after the source")
     parser.add_argument("--tokenizer", help="gpt2, storybook, a .tiktoken file, or train:4096 to learn one from the text")
-    parser.add_argument("--stories", type=int, default=20000, help="how many, for the storybook")
-    parser.add_argument("--seed", type=int, default=0, help="of the storybook")
-    parser.add_argument("--field", default="text", help="of a .jsonl file")
-    parser.add_argument("--block_size", type=int, default=128, help="the window that train and val must be able to fill")
-    parser.add_argument("--workers", type=int, help="threads; by default one a core")
+    defaults = prepare.__kwdefaults__
+    for name, (option, low, high, words) in NUMBERS.items():
+        words += f" ({low:,} to {high:,})"
+        parser.add_argument(option, dest=name, type=int, metavar="N", default=defaults[name], help=words)
+    parser.add_argument("--field", default="text", help="the key of the text in a .jsonl file")
     parser.add_argument("--force", action="store_true", help="replace a folder that is there")
 
 
 def main(options: argparse.Namespace) -> int:
     is_book = options.source == "storybook"
+    out = options.out
+    if out is None:
+        out = f"data/{os.path.basename(os.path.abspath(options.source)).split('.')[0]}"
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the half-made folder is removed
     try:
         meta = prepare(
             options.source,
-            options.out or f"data/{Path(options.source).resolve().name.split('.')[0]}",
+            out,
             options.tokenizer or ("storybook" if is_book else "gpt2"),
-            workers=options.workers,
             force=options.force,
-            block_size=options.block_size,
             field=options.field,
-            count=options.stories,
-            seed=options.seed,
+            **{name: getattr(options, name) for name in NUMBERS},
         )
     finally:
         signal.signal(signal.SIGTERM, before)
     print(describe(meta))
     return 0
-
-
-def describe(meta: dict[str, Any]) -> str:
-    """What was prepared, in some lines, with advice where the tokenizer does not suit the text."""
-    tokens, stories, seen = meta["tokens"], meta["stories"], meta["ids_seen_100_times"]
-    lines = [
-        *(f"{split}: {tokens[split]:,} tokens, {stories[split]:,} stories" for split in ("train", "val")),
-        f"val is chosen {meta['val']}"
-        if "hash" in meta["val"]
-        else f"val is {meta['val']}: the stories are too few to share out",
-        f"{meta['repeated_stories']:,} stories repeat an earlier one; {meta['stories_in_both_splits']:,} stand in both splits",
-        f"{meta['bytes_per_token']:.2f} bytes a token; {meta['broken_characters']:.1%} of the tokens are a part of a character",
-        f"{seen:,} of the {meta['vocab_size']:,} ids occur 100 times or more: a vocabulary much larger cannot be learnt from "
-        "this text",
-    ]
-    if meta["bytes_per_token"] < 1.7:
-        lines.append("This tokenizer was made for another language. Learn one from your text: --tokenizer train:4096")
-    return "\n".join(lines)

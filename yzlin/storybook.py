@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 from yzlin import ROOT
+from yzlin.tokenizer import EOT
 from yzlin.tools.files import whole_file
 
-EOT = "<|endoftext|>"
 PRONOUNS = {
     "he": {"child": "boy", "he": "he", "him": "him", "his": "his", "himself": "himself", "He": "He", "His": "His"},
     "she": {"child": "girl", "he": "she", "him": "her", "his": "her", "himself": "herself", "He": "She", "His": "Her"},
@@ -166,7 +166,7 @@ def check_story(text: str) -> StoryCheck:
     def one_of_a_kind(flag: str, what: str, used: list[tuple[int, str]], at_least: int) -> str:
         kinds = list(dict.fromkeys(word for _, word in used))
         note(flag, len(kinds) <= 1, f"the {what} is first {kinds[0] if kinds else ''}, then {', '.join(kinds[1:])}")
-        note(flag, len(used) >= at_least, f"the {what} is named {len(used)} times, and {at_least} is the least")
+        note(flag, len(used) >= at_least, f"the {what} is named {len(used)} times, and at least {at_least} are needed")
         return kinds[0] if kinds else ""
 
     end = len(words) * 0.7
@@ -197,7 +197,7 @@ def check_story(text: str) -> StoryCheck:
     strange = sorted(set(lower) - lexicon["known"].keys())
     note("words_known", not strange, f"words that the storybook does not have: {', '.join(strange[:5])}")
     note("whole", text.count('"') % 2 == 0, "a quotation is not closed")
-    note("whole", 50 <= len(words) <= 220, f"{len(words)} words are no story of the usual length")
+    note("whole", 50 <= len(words) <= 220, f"{len(words)} words are not the usual length of a story")
     facts = {
         "hero": hero,
         "gender": gender,

@@ -1,6 +1,6 @@
 """Text <-> token ids: GPT-2's byte-level BPE without a network, and a BPE learnt from your own text.
 
-Both are a `tiktoken.Encoding`. A tokenizer's file has tiktoken's format: a line a token, its bytes in base64 and its rank.
+Both are a `tiktoken.Encoding`. A tokenizer's file has tiktoken's format: one line per token, its bytes in base64 and its rank.
 Byte-pair encoding for text: Sennrich et al., 2016; on bytes, with a split pattern: Radford et al., 2019 (GPT-2).
 """
 
@@ -18,13 +18,17 @@ import regex
 import tiktoken
 
 from yzlin import ROOT
-from yzlin.tools.files import is_lfs_pointer, whole_file
+from yzlin.tools.files import need_file, whole_file
 
 EOT = "<|endoftext|>"
 """The special token that stands between two stories."""
 
-GPT2_SHA256 = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
 BUILT_IN = {"gpt2": ROOT / "data" / "gpt2.tiktoken", "storybook": ROOT / "data" / "storybook.tiktoken"}
+SHA256 = {
+    "gpt2": "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930",
+    "storybook": "0d0872bb62d2fcb1190c43dc2f2952dd81570a8bde9b967b006c1c46736fe4aa",
+}
+LARGEST_FILE = 2**25  # bytes: GPT-2's has 0.8 million; no vocabulary for uint16 ids comes near
 
 # GPT-2's: merges never cross these pieces: 's and the like, a word or a number or other signs with the blank before it, blanks.
 SPLIT_PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
@@ -33,40 +37,57 @@ Pair = tuple[bytes, bytes]
 """Two tokens that stand side by side."""
 
 
-def load_tokenizer(name: str | Path = "gpt2") -> tiktoken.Encoding:
+def load_tokenizer(name: str | Path = "gpt2", called: str | None = None) -> tiktoken.Encoding:
     """Loads "gpt2", "storybook" (the course's own), or a .tiktoken file by its path. Reads one local file, nothing else.
 
-    Raises FileNotFoundError, or ValueError for a damaged file, which is left as it is.
+    called: the name that the tokenizer of a file gets; by default the file's. Raises FileNotFoundError, or ValueError for
+    a damaged file, which is left as it is.
     """
     name = str(name)
-    path = BUILT_IN.get(name, Path(name))
-    if not path.is_file():
-        advice = "run `git checkout data`" if name in BUILT_IN else "use gpt2, storybook or a .tiktoken file"
-        raise FileNotFoundError(f"the tokenizer file {path} is missing: {advice}.")
-    if is_lfs_pointer(path):
-        raise ValueError(f"{path} is only a git-lfs pointer, not the tokenizer: run `git lfs pull`.")
+    restore = f"restore it with `git checkout data/{name}.tiktoken`"
+    advice = restore if name in BUILT_IN else "use gpt2, storybook or a .tiktoken file"
+    path = need_file(BUILT_IN.get(name, Path(name)), "a tokenizer file", advice)
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"{path} is not a tokenizer file: it has {path.stat().st_size:,} bytes, and none is so large.")
     data = path.read_bytes()
-    if name == "gpt2" and hashlib.sha256(data).hexdigest() != GPT2_SHA256:
+    if name in BUILT_IN and hashlib.sha256(data).hexdigest() != SHA256[name]:
         cause = "its line ends were changed to CRLF" if b"\r\n" in data else "its sha256 is not the known one"
-        raise ValueError(f"{path} is damaged ({cause}): restore it with `git checkout data/gpt2.tiktoken`.")
+        raise ValueError(f"{path} is damaged ({cause}): {restore}.")
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no tokenizer file: it should hold only base64 and numbers.") from error
-    return tokenizer_from_text(name if name in BUILT_IN else path.name, text)  # never "gpt2" for a file that is not
+        raise ValueError(f"{path} is not a tokenizer file: it should hold only base64 and numbers.") from error
+    if name not in BUILT_IN:  # never "gpt2" for a file that is not
+        name = called or (f"{path.name}.tiktoken" if path.name in BUILT_IN else path.name)
+    return tokenizer_from_text(name, text)
 
 
 def tokenizer_from_text(name: str, text: str) -> tiktoken.Encoding:
-    """A tokenizer from the text of its file. The ids are the ranks; `<|endoftext|>` comes after the last."""
+    """A tokenizer from the text of its file. The ids are the ranks; `<|endoftext|>` comes after the last.
+
+    Raises ValueError for a text that is not that of a byte-level BPE: a line that cannot be read, a token or a rank that
+    is there twice or missing, a token that is not made of two earlier ones (Sennrich's merges; lines were exchanged).
+    """
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(text.splitlines()):
+    needs = "it needs all 256 bytes, and the ranks 0 to n - 1 once each"
+    for number, line in enumerate(text.splitlines(), 1):
+        where = f"the tokenizer {name} is damaged in line {number} ({line[:40]!r})"
         try:
-            token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
+            spelling, rank = line.split()
+            token = base64.b64decode(spelling, validate=True)
         except ValueError as error:
-            raise ValueError(f"the tokenizer {name} is damaged in line {number + 1} ({line[:40]!r}).") from error
+            raise ValueError(f"{where}: it should be a token in base64 and its rank.") from error
+        if not rank.isascii() or not rank.isdecimal() or len(rank) > 9:
+            raise ValueError(f"{where}: its rank is not a number.")
+        if token in ranks:
+            raise ValueError(f"{where}: the token {token!r} is there twice; {needs}.")
+        ranks[token] = int(rank)
     if sorted(ranks.values()) != list(range(len(ranks))) or any(bytes([byte]) not in ranks for byte in range(256)):
-        raise ValueError(f"the tokenizer {name} is damaged: it needs all 256 bytes, and the ranks 0 to n - 1 once each.")
+        raise ValueError(f"the tokenizer {name} is damaged: {needs}.")
+    for token, rank in ranks.items():
+        halves = ((token[:i], token[i:]) for i in range(1, len(token)))
+        if len(token) != 1 and not any(ranks.get(a, rank) < rank and ranks.get(b, rank) < rank for a, b in halves):
+            raise ValueError(f"the tokenizer {name} is damaged: its token {rank}, {token!r}, is not made of two earlier ones.")
     return _encoding(name, ranks)
 
 

@@ -21,13 +21,14 @@ from yzlin.device import autocast, compiled, keep_heap, pick_dtype
 from yzlin.distributed import World, join_world, lost_connection
 from yzlin.generate import evaluation_mode, tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
-from yzlin.prepare import data_tokenizer, load_meta
+from yzlin.prepare import check_data, data_tokenizer
 from yzlin.presets import PRESETS, TrainArgs, add_options, given_options
 from yzlin.runs import LossNotFinite, Run, changes, check_same_run, open_run, saved_args, stop_signals
 from yzlin.storybook import coherence
 from yzlin.tokenizer import tokenizer_text
 from yzlin.tools.progress import Bar
 
+DATA_KEYS = ("tokenizer", "vocab_size", "sha256", "tokens", "split", "tokenizer_sha256")  # what makes data the same data
 FIRST_EVAL_BATCH = 2**40  # batches with this number or a higher one are for evaluation, never trained on
 
 
@@ -100,7 +101,7 @@ class Trainer:
 
     def __init__(self, args: TrainArgs, run: Run, resumed: dict[str, Any] | None = None) -> None:
         self.run, self.world, device = run, run.world, run.world.device
-        self.meta, self.tokenizer = load_meta(args.data), data_tokenizer(args.data)
+        self.meta, self.tokenizer = check_data(args.data, args.block_size), data_tokenizer(args.data)
         self.model_args = model_args(args, self.meta)
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU that has it
@@ -215,7 +216,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "rng": self.world.random_states(),
             "tokenizer": [name, None if name == "gpt2" else tokenizer_text(self.tokenizer)],
-            "data": {key: self.meta[key] for key in ("tokenizer", "vocab_size", "sha256", "tokens")},
+            "data": {key: self.meta[key] for key in DATA_KEYS if key in self.meta},
             "train_args": asdict(self.args),
         }
 

@@ -1,7 +1,7 @@
-"""The TinyStories dataset (Eldan and Li, 2023, arXiv:2305.07759; licence CDLA-Sharing-1.0), resumable, through a mirror too.
+"""The TinyStories dataset (Eldan and Li, 2023, arXiv:2305.07759; licence CDLA-Sharing-1.0), resumable, from three places.
 
-One way serves the hub, its mirrors and any other address: HTTP ranges. The hub's own library cannot stop after the first
-180 MB, nor fetch from a plain address.
+One way serves the hub, its mirrors, ModelScope and any other address: HTTP ranges. The hub's own library cannot stop after
+the first 180 MB, nor fetch from a plain address.
 """
 
 from __future__ import annotations
@@ -10,25 +10,20 @@ import argparse
 import hashlib
 import os
 import re
-import shutil
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-
-import requests
-from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
+from urllib.parse import unquote, urlsplit
 
 from yzlin.tokenizer import EOT
+from yzlin.tools.fetch import Job, fetch, read_json, write_json
+from yzlin.tools.files import as_path, locked, made_folder, sha256_of
 
 HUB = "https://huggingface.co"
 PATH = "/datasets/roneneldan/TinyStories/resolve/f54c09fd23315a6f9c86f9dc80f725de7d8f9c64/"  # a revision: it cannot change
+MODELSCOPE = "https://www.modelscope.cn"  # in China
+MODELSCOPE_PATH = "/datasets/AI-ModelScope/TinyStories/resolve/master/"  # it can change: sizes and hashes tell
 FIRST = 180_000_000  # bytes of --part 0.1, as in the original project
-OVERLAP = 2**16  # bytes at the end of a half file that are fetched again, to see that it is the same file
-TIMEOUT = (10, 30)  # seconds: to connect, and of silence
-TRIES = 4  # failures in a row, with no new byte between them
-WAIT = 1.0  # seconds before the second try; doubled at each
 
 
 @dataclass(frozen=True)
@@ -55,10 +50,7 @@ FILES = {
         "TinyStoriesV2-GPT4-valid.txt", 22_502_601, "6874bae9a4c1a4e7edcf0e53b86c17817e9cf881fc75ff2368da457b80c0585d"
     ),
 }
-
-
-class BrokenOff(Exception):
-    """A try failed in a way that another may mend."""
+ENDINGS = {"0.1": "", "valid": "-valid", "full": "-full"}  # of the name of each --part
 
 
 def download(
@@ -73,131 +65,95 @@ def download(
     """Fetches a text file and returns where it lies: whole, or not there at all.
 
     part: "0.1" (the first 180 MB, cut at a whole story), "valid" or "full"; by default 0.1, and full where a url is given.
-    mirror: an address that stands for the hub's; else $HF_ENDPOINT, else the hub. url: any other file; nothing is known
-    of its size and hash. What was fetched of a file stays beside it as .part, and the next call goes on from there.
-    Raises ValueError (the wrong file), FileNotFoundError, PermissionError, OSError (no network, no space).
+    mirror: "modelscope", or an address that stands for the hub's; else $HF_ENDPOINT, else the hub. url: any other file;
+    nothing is known of its size and hash. What was fetched of a file stays beside it as .part, and the next call goes on
+    from there, if the file is still the same there (its ETag or Last-Modified, sent as If-Range, RFC 9110 13.1.5).
+    Raises ValueError (the wrong file), FileNotFoundError, FileExistsError, PermissionError, OSError (no network, no space).
     """
     part = part or ("full" if url else "0.1")
+    if part not in ENDINGS or version not in (1, 2):
+        raise ValueError(f"part {part} of version {version} is not known: use 0.1, valid or full, of version 1 or 2.")
     remote = None if url else FILES[version, "valid" if part == "valid" else "train"]
-    url = url or (mirror or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/") + PATH + remote.name
-    ending = {"0.1": "", "valid": "-valid", "full": "-full"}[part]
-    path = Path(out or f"data/download/tinystories{'2' if version == 2 else ''}{ending}.txt")
+    name = file_name(url) if url else f"tinystories{'2' if version == 2 else ''}{ENDINGS[part]}.txt"
+    path = as_path(f"data/download/{name}" if out is None else out)
+    length = FIRST if part == "0.1" else None
+    job = Job(address(url, mirror, remote), path, length, remote and remote.size, hash_is_known=bool(remote and not length))
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(f"{path} is a folder: name a file with --out.")
     if path.exists() and not force:
+        check_there(job, remote)
         print(f"{path} is there already: nothing to do (--force fetches it again).")
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    try:
-        with FileLock(f"{beside}.lock", timeout=0):
-            fetch(url, beside, FIRST if part == "0.1" else None, remote.size if remote else None, path, progress)
-            if remote and part != "0.1" and sha256(beside) != remote.sha256:
-                beside.unlink()
-                raise ValueError(f"{url} has the right size but not the known sha256: it is damaged. Try again, or a --mirror.")
-            if part == "0.1" and not cut_at_story(beside):
-                beside.unlink()
-                raise ValueError(f"{url} holds no {EOT}: it is not TinyStories.")
-            os.replace(beside, path)
-    except Timeout as error:
-        raise FileExistsError(f"another run is fetching {path} just now: wait for it, or choose another --out.") from error
-    Path(f"{beside}.lock").unlink(missing_ok=True)
+    refusal = f"another run is fetching {path} just now: wait for it, or choose another --out."
+    with made_folder(path.parent), locked(f"{job.half}.lock", refusal):
+        fetch(job, progress)
+        check_fetched(job, remote)
+        source_of(path).unlink(missing_ok=True)
+        os.replace(job.half, path)
+        if not remote:
+            write_json(source_of(path), {"url": job.url})
+        job.record.unlink(missing_ok=True)
     return path
 
 
-def fetch(url: str, beside: Path, length: int | None, size: int | None, path: Path, progress: bool) -> None:
-    """Fetches the first `length` bytes of a url (None: all of it, `size` where that is known) into the file `beside`.
-
-    Tries again, from where it broke off, until TRIES failures in a row brought nothing new.
-    """
-    failures, best = 0, file_size(beside)
-    with tqdm(desc=path.name, unit="B", unit_scale=True, disable=not progress, dynamic_ncols=True) as bar:
-        while True:
-            try:
-                return fetch_on(url, beside, length, size, bar)
-            except (BrokenOff, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                failures = 1 if file_size(beside) > best else failures + 1
-                best = max(best, file_size(beside))
-                if failures == TRIES:
-                    raise OSError(
-                        f"{url} cannot be fetched ({reason(error)}). Three ways out: a mirror (--mirror https://hf-mirror.com, "
-                        f"or HF_ENDPOINT); copy the file by hand to {path}; or use the storybook (python -m yzlin prepare "
-                        "storybook). The same command goes on from where it stopped."
-                    ) from error
-                time.sleep(WAIT * 2 ** (failures - 1))
+def source_of(path: Path) -> Path:
+    """A JSON file beside one that came from a --url: the address."""
+    return path.with_name(path.name + ".source.json")
 
 
-def fetch_on(url: str, beside: Path, length: int | None, size: int | None, bar: tqdm) -> None:
-    """One try. Nothing of `beside` is lost before the answer is known to be the file."""
-    have = file_size(beside)
-    start = max(0, have - OVERLAP)
-    asked = f"bytes={start}-{length - 1 if length else ''}"
-    with requests.get(url, headers={"Range": asked, "Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT) as answer:
-        start, total = check_answer(answer, url, start, beside)
-        if size and total and total != size:
-            raise ValueError(f"{url} has {total:,} bytes and should have {size:,}: it is another file. Try a --mirror.")
-        end = min(filter(None, (length, total or size)), default=None)
-        pieces = answer.iter_content(2**13)  # small: what was read of a piece when the line breaks is lost
-        data = next(pieces, b"")
-        if start == 0 and data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
-            raise_web_page(url)
-        if end and shutil.disk_usage(beside.parent).free < end - have:
-            raise OSError(f"{beside.parent} lacks room for {(end - have) / 1e6:.0f} MB: make room on that disk.")
-        bar.total = end
-        with beside.open("r+b" if have else "w+b") as file:
-            position = start
-            while data:
-                data = data[: end - position] if end else data
-                file.seek(position)
-                known = file.read(len(data))
-                if not data.startswith(known):
-                    file.truncate(0)
-                    raise BrokenOff("the half file beside was another one")
-                file.write(data[len(known) :])
-                position += len(data)
-                bar.update(position - bar.n)
-                data = b"" if position == end else next(pieces, b"")
-            if end in (None, position):
-                file.truncate(position)
-            file.flush()
-            os.fsync(file.fileno())
-    if end and position < end:
-        raise BrokenOff(f"it broke off after {position:,} of {end:,} bytes")
+def address(url: str | None, mirror: str | None, remote: Remote | None) -> str:
+    """Where a file is fetched from. Raises ValueError for what is not a web address."""
+    if url and mirror:
+        raise ValueError("--url is a whole address, and --mirror stands for the hub's: give one of them.")
+    if mirror == "modelscope":
+        return MODELSCOPE + MODELSCOPE_PATH + remote.name
+    given = {"--url": url, "--mirror": mirror, "HF_ENDPOINT": os.environ.get("HF_ENDPOINT")}
+    option, base = next(((option, base) for option, base in given.items() if base), ("", HUB))
+    try:
+        parts = urlsplit(base)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"[\s\0]", base)
+    except ValueError:  # as in http://[
+        good = False
+    if not good:
+        others = ", or modelscope" if option == "--mirror" else ""
+        raise ValueError(f"{option} is {base!r}: write an address that begins with https://{others}.")
+    return base if url else base.rstrip("/") + PATH + remote.name
 
 
-def check_answer(answer: requests.Response, url: str, start: int, beside: Path) -> tuple[int, int | None]:
-    """Where the answer's bytes begin, and how long the whole file is (None: not told). Raises what an answer deserves."""
-    status = answer.status_code
-    if status == 404:
-        raise FileNotFoundError(f"{url} is not there (404): check the --mirror or --url.")
-    if status in (401, 403):
-        raise PermissionError(f"{url} refuses access ({status}): try a --mirror, or another network.")
-    if status == 416 and beside.exists():
-        beside.unlink()
-        raise BrokenOff("the half file beside was longer than the whole")
-    if status == 429 or status >= 500:
-        raise BrokenOff(f"the server answers {status}")
-    if status not in (200, 206):
-        raise ValueError(f"{url} answers {status}, which is not a file: check the --mirror or --url.")
-    if answer.headers.get("Content-Type", "").startswith("text/html"):
-        raise_web_page(url)
-    if status == 206:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-        if not match or int(match[1]) != start:
-            raise BrokenOff("the server sends another part than it was asked for")
-        return start, None if match[2] == "*" else int(match[2])
-    length = answer.headers.get("Content-Length")
-    return 0, int(length) if length else None
+def file_name(url: str) -> str:
+    """A name for what comes from an address: another one for each address."""
+    last = re.sub(r"[^\w.-]", "-", unquote(urlsplit(url).path).rpartition("/")[2] if "[" not in url else "")[-80:]
+    return f"{hashlib.sha256(url.encode(errors='replace')).hexdigest()[:8]}-{last or 'text.txt'}"
 
 
-def raise_web_page(url: str) -> None:
-    raise ValueError(f"{url} answers with a web page, not a text: log in to this network first, or try a --mirror.")
+def check_there(job: Job, remote: Remote | None) -> None:
+    """Raises FileExistsError if the file at job.path is not known to be the one that is asked for."""
+    came_from = read_json(source_of(job.path)).get("url")
+    if not remote:
+        same = came_from == job.url
+    elif job.hash_is_known:
+        same = job.path.stat().st_size == remote.size and sha256_of(job.path) == remote.sha256
+    else:
+        with job.path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - len(EOT)))
+            same = not came_from and job.length - 2**20 < size <= job.length and file.read() == EOT.encode()
+    if not same:
+        raise FileExistsError(
+            f"{job.path} is there already, and it is not {job.url}{f' but {came_from}' if came_from else ''}: choose another "
+            "--out, or replace it with --force."
+        )
 
 
-def reason(error: BaseException) -> str:
-    """The first cause, in short: requests wraps it several times."""
-    for inner in (*error.args[:1], getattr(error, "reason", None), error.__cause__):
-        if isinstance(inner, BaseException):
-            return reason(inner)
-    return str(error) or type(error).__name__
+def check_fetched(job: Job, remote: Remote | None) -> None:
+    """Raises ValueError, and removes the half file, if what was fetched is not what it should be."""
+    advice = "Try again, or a --mirror."
+    if job.hash_is_known and sha256_of(job.half) != remote.sha256:
+        job.drop_half()
+        raise ValueError(f"{job.url} has the right size but not the known sha256: it is damaged. {advice}")
+    if job.length and not cut_at_story(job.half):
+        job.drop_half()
+        raise ValueError(f"{job.url} holds no {EOT}: it is not TinyStories. {advice}")
 
 
 def cut_at_story(path: Path) -> bool:
@@ -211,27 +167,17 @@ def cut_at_story(path: Path) -> bool:
     return place >= 0
 
 
-def file_size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(2**20):
-            digest.update(data)
-    return digest.hexdigest()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=["tinystories"], help="the dataset")
     parser.add_argument(
         "--part", choices=["0.1", "valid", "full"], help="its first 180 MB (the default), its 20 MB for validation, or 2 GB"
     )
     parser.add_argument("--version", type=int, choices=[1, 2], default=1, help="2: the stories by GPT-4 alone")
-    parser.add_argument("--mirror", help="an address in place of the hub's, as https://hf-mirror.com; else HF_ENDPOINT")
+    parser.add_argument(
+        "--mirror", help="modelscope, or an address in place of the hub's, as https://hf-mirror.com; else HF_ENDPOINT"
+    )
     parser.add_argument("--url", help="any other text file")
-    parser.add_argument("--out", help="where to; by default in data/download/")
+    parser.add_argument("--out", help="the file to write; by default in data/download/, with a name of its own for each source")
     parser.add_argument("--force", action="store_true", help="fetch again what is there")
 
 
@@ -241,5 +187,6 @@ def main(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from here.", file=sys.stderr)
         return 130
-    print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB. Next: python -m yzlin prepare {path} --out data/tinystories")
+    data = "data/mine" if options.url else "data/tinystories"
+    print(f"{path}: {path.stat().st_size / 1e6:,.1f} MB. Next: python -m yzlin prepare {path} --out {data}")
     return 0

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO
 
 from yzlin.tokenizer import EOT
-from yzlin.tools.files import is_lfs_pointer
+from yzlin.tools.files import need_file
 
 BLOCK = 2**20  # bytes of text in a block, about
 KINDS = (".txt", ".jsonl", ".gz", ".zst")
+ADVICE = "name a text file, a folder of them, or the word storybook"
 
 # What separates the stories of a file, and the bytes after which a block of it may end. PIECE: nothing does.
 BLANK_LINES, JSON_LINES, PIECE = "blank lines", "JSON lines", "none"
@@ -59,9 +60,9 @@ def json_text(line: str, field: str, where: str) -> str:
     try:
         text = json.loads(line)[field]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{where} is no JSON object with the field {field!r}: name another --field.") from error
+        raise ValueError(f"{where} is not a JSON object with the field {field!r}: name another --field.") from error
     if not isinstance(text, str):
-        raise ValueError(f"{where}: the field {field!r} is no text: name another --field.")
+        raise ValueError(f"{where}: the field {field!r} is not a text: name another --field.")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # "\ud83d" alone is half a character
 
 
@@ -81,12 +82,10 @@ class Source:
             self.paths = sorted(p for p in files if p.is_file())
             if not self.paths:
                 raise FileNotFoundError(f"{path} holds no {', '.join(KINDS)} file: name a file or another folder.")
-        elif not path.is_file():
-            if str(source) != "storybook":
-                raise FileNotFoundError(f"{path} is missing: name a text file, a folder of them, or the word storybook.")
+        elif str(source) == "storybook" and not path.is_file():
             self.paths = []
-        self.name = path.resolve().name if self.paths else "storybook"
         self.separators = {p: find_separator(p) for p in self.paths} or {path: EOT}
+        self.name = path.resolve().name if self.paths else "storybook"
         sizes = [(p.stat().st_size, p.suffix.lower() in (".gz", ".zst")) for p in self.paths]
         self.total = sum(size for size, _ in sizes) if self.paths else count  # what Block.read runs up to
         self.text_bytes = sum(4 * size if packed else size for size, packed in sizes) if self.paths else 700 * count  # about
@@ -151,8 +150,7 @@ def last_word(held: bytearray) -> int:
 
 def find_separator(path: Path) -> str:
     """What separates the stories of a file: `<|endoftext|>` where it occurs, else blank lines, else nothing."""
-    if is_lfs_pointer(path):
-        raise ValueError(f"{path} is only a git-lfs pointer, not the text: run `git lfs pull`.")
+    need_file(path, "the text", ADVICE)
     if ".jsonl" in [suffix.lower() for suffix in path.suffixes]:
         return JSON_LINES
     blank, tail = False, b""
