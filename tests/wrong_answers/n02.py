@@ -61,7 +61,7 @@ WRONG = [
     ("shift", lambda ids: (ids[:, 0], ids[:, 1]), "both should be"),
     ("shift", lambda ids: (ids[:, :-1], ids[:, :-1] + 1), "y should be all but the first"),
     ("shift", lambda ids: (ids[:, :-1].flip(1), ids[:, 1:]), "x should be all but the last"),
-    ("shift", lambda ids: print(ids[:, :-1], ids[:, 1:]), "is there a `return`"),
+    ("shift", lambda ids: [].append((ids[:, :-1], ids[:, 1:])), "is there a `return`"),
     ("shift", lambda ids: (ids[:, :-1], ids[:, 6]), "raised IndexError"),
     ("gather", lambda tokens, starts, T: tokens[starts[:, None] + np.arange(1, T + 2)], "one place too late"),
     ("gather", lambda tokens, starts, T: tokens[starts], "first tokens of the windows"),
@@ -114,6 +114,6 @@ WRONG = [
     ("epoch", lambda length, T, seed: np.random.default_rng(seed).shuffle(np.arange(0, length - T, T)), "is there a `return`"),
     ("epoch", lambda length, T, seed: np.random.default_rng(seed).permutation(length - T), "a target twice"),
     ("epoch", lambda length, T, seed: epoch(length, T, seed)[:0], "no window at all"),
-    ("epoch", lambda length, T, seed: [*epoch(length, T, seed), "end"], "type"),
+    ("epoch", lambda length, T, seed: [*epoch(length, T, seed), "end"], "an array of <U"),
     ("epoch", lambda length, T, seed: [epoch(length, T, seed), epoch(length, T, seed)[1:]], "not all of it are numbers"),
 ]

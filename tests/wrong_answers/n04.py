@@ -169,7 +169,11 @@ WRONG = [
     ("rope", lambda x: rope(x, sign=math.pi / 180), "radians"),
     ("rope", lambda x: torch.cat([x, x]), "the shape is (14, 8)"),
     ("rope", lambda x: x + torch.arange(len(x))[:, None], "change their length"),
-    ("rope", lambda x: 10000 ** (-2 * torch.arange(3) // 6), "raised RuntimeError"),
+    (
+        "rope",
+        lambda x: torch.arange(len(x))[:, None] * 10000 ** (-2 * torch.arange(x.size(1) // 2) / x.size(1)),
+        "the shape is (7, 4)",
+    ),
     ("merge", lambda m1, s1, o1, m2, s2, o2: (m2, s2, o2), "second worker's"),
     ("merge", lambda m1, s1, o1, m2, s2, o2: (torch.minimum(m1, m2), s1 + s2, o1), "the smaller"),
     ("merge", lambda m1, s1, o1, m2, s2, o2: (m1 + m2, s1 + s2, o1 + o2), "m is the sum"),

@@ -49,7 +49,7 @@ def example(*shape: int, seed: int = 0) -> Tensor:
 def run(answer: Callable, *inputs: Any) -> Any:
     """What the answer returns for copies of the inputs. Wrong where it raises or returns None, NotAttempted for a stub."""
     try:
-        got = answer(*copy.deepcopy(inputs))
+        got = answer(*(copy.deepcopy(value) for value in inputs))
     except Exception as error:
         if isinstance(error, NotImplementedError) and not error.args:  # PyTorch's own always carry a message
             raise NotAttempted from None
@@ -108,7 +108,8 @@ def numbers_of(value: Any, kind: str = "a tensor") -> Tensor:
         pass  # an array of objects, an int of a thousand digits
     if isinstance(value, Tensor):
         raise Wrong(f"your code returned a tensor of {value.dtype}, and it should hold real numbers.")
-    raise Wrong(f"your code returned {described(value)} where {kind} should be.")
+    kind_found = f"an array of {value.dtype}" if isinstance(value, np.ndarray) else described(value)
+    raise Wrong(f"your code returned {kind_found} where {kind} should be.")
 
 
 def same(got: Any, want: Any, tolerance: float = 1e-5) -> bool:
@@ -171,7 +172,8 @@ def exercise(check: Callable[[Any], str]) -> Callable[[Any], None]:
         try:
             if not callable(answer):
                 raise Wrong(f"this is {described(answer)}: give the checker your function itself, without brackets behind it.")
-            line = f"ok: {check(answer)}"
+            with torch.random.fork_rng(devices=[]):  # the reader's random numbers go on as before
+                line = f"ok: {check(answer)}"
         except NotAttempted:
             line = "not attempted yet"
         except Wrong as hint:

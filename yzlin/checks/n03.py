@@ -42,8 +42,8 @@ def check_rms(answer) -> str:
 
 @exercise
 def check_layer_norm(answer) -> str:
-    # The small one shows where eps stands, the other that the eps given is used.
-    for shape, scale, eps in (((2, 5, 12), 3.0, 1e-5), ((4, 7), 3.0, 0.3), ((3, 5, 9), 3e-3, 1e-5)):
+    # The first shows that the eps given is used, the small one where it stands.
+    for shape, scale, eps in (((2, 5, 12), 3.0, 0.3), ((4, 7), 3.0, 1e-5), ((3, 5, 9), 3e-3, 1e-5)):
         x, weight, bias = scale * (example(*shape) + 0.4), example(shape[-1], seed=1), example(shape[-1], seed=2)
         centred = x - x.mean(-1, keepdim=True)
         variance = centred.pow(2).mean(-1, keepdim=True)
@@ -158,10 +158,8 @@ def check_backward(answer) -> str:
             "the root holds a mean, so its slope has a factor 1 / C: a mean, not a sum.": (grad - y * pull * shape[-1]) / r,
             "all is divided by r: here that is missing.": grad - y * pull,
             "the first part is divided by r as well.": grad - y * pull / r,
-            "the second part is divided by r as well.": grad / r - y * pull,
-            "y is x / r: here x stands in its place.": (grad - x * (grad * x).mean(-1, keepdim=True)) / r,
-            "y stands twice: before the mean as well, where x is now.": (grad - x * pull) / r,
-            "y stands twice: inside the mean as well, where x is now.": (grad - y * (grad * x).mean(-1, keepdim=True)) / r,
+            "one r is missing in the second part: y = x / r stands twice in it, and all is divided by r.": grad / r - y * pull,
+            "y is x / r: here x stands in its place, twice.": (grad - x * (grad * x).mean(-1, keepdim=True)) / r,
             "the mean goes over everything: each token has its own.": (grad - y * (grad * y).mean()) / r,
             "y is missing behind the minus: each channel gets its part of the mean.": (grad - pull) / r,
             "grad is missing inside the mean.": (grad - y * y.pow(2).mean(-1, keepdim=True)) / r,

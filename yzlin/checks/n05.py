@@ -26,6 +26,7 @@ def check_plain(answer) -> str:
             "this is a leaky ReLU: what is negative becomes 0.": F.linear(F.leaky_relu(up), W2),
             "what is negative becomes 0, and not its size.": F.linear(up.abs(), W2),
             "ReLU keeps what is positive: this keeps what is negative.": F.linear(up.clamp(max=0), W2),
+            "W1 and W2 are exchanged: W1 is (hidden, C), and comes first, transposed.": F.relu(x @ W2) @ W1,
             "x is added: that is the block's task, in the next notebook.": x + F.linear(F.relu(up), W2),
         }
         compare(run(answer, x, W1, W2), F.linear(F.relu(up), W2), hints, "the values differ from up, ReLU, down.")
@@ -49,8 +50,7 @@ def check_swiglu(answer) -> str:
             "nothing is bent: SiLU is missing.": g * u,
             "gate and up are multiplied, not added.": F.silu(g) + u,
             "z times sigmoid(z), not plus.": (g + g.sigmoid()) * u,
-            "z is in it twice too often: sigmoid of z, times z, once.": g * g * g.sigmoid() * u,
-            "the sigmoid of the gate, not of up: z is the same inside and outside.": g * u.sigmoid() * u,
+            "z comes once too often: the sigmoid of z, times z.": g * g * g.sigmoid() * u,
             "up is missing: SiLU of the gate, times up.": F.silu(g),
             "up stands inside the gate as well: z is the gate alone.": u * g.sigmoid() * u,
         }

@@ -135,7 +135,7 @@ def micro_batch(targets: int, places: int, seed: int) -> float:
 @exercise
 def check_accumulate(answer) -> str:
     for counts in ([100, 10, 50], [7, 31], [5, 0, 17]):  # in the last, one has no target: its loss is NaN
-        losses = [micro_batch(count, max(counts) + 3, seed) for seed, count in enumerate(counts)]
+        losses = [micro_batch(count, max(counts) + 3, seed + 3) for seed, count in enumerate(counts)]
         pairs = [(loss, count) for loss, count in zip(losses, counts, strict=True) if count]
         total, full = sum(loss * count for loss, count in pairs), [loss for loss, _ in pairs]
         want, less = total / sum(counts), sum(losses) / sum(counts)
