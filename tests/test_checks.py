@@ -252,3 +252,5 @@ def test_the_score_counts_what_is_ok(capsys):
     assert printed[1].split() == ["ok", "shift"] and printed[2].split() == ["not", "yet", "gather"]
     assert printed[3].split() == ["not", "attempted", "yet", "bits"]
     assert list(checks.exercises("02")) == list(said("n02", "."))
+    with pytest.raises(ValueError, match="two digits"):
+        checks.score("4")

@@ -124,7 +124,7 @@ WRONG = [
     ("head", masked_head(lambda s, past: s.masked_fill(past, -math.inf).softmax(-1)), "the other way round"),
     ("head", masked_head(lambda s, past: s.masked_fill(~past.T, -math.inf).softmax(-1)), "turned over"),
     ("head", masked_head(lambda s, past: s.masked_fill(past.T, -math.inf).softmax(-1)), "may see itself"),
-    ("head", masked_head(lambda s, past: s.softmax(-1).masked_fill(~past, -math.inf)), "belongs into the scores"),
+    ("head", masked_head(lambda s, past: s.softmax(-1).masked_fill(~past, -math.inf)), "belongs in the scores"),
     ("head", masked_head(lambda s, past: s * past), "softmax is missing"),
     ("head", masked_head(lambda s, past: s.masked_fill(~past, -math.inf)), "NaN"),
     ("head", lambda x, q, k, v: head(x, q, k, v, scale=1 / math.sqrt(len(x))), "not by that of T"),

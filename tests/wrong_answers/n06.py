@@ -136,7 +136,7 @@ WRONG = [
     ("count", lambda V, C, T, n: 114_242_304, "for V=53"),
     ("mended", lambda x, a, m, an, mn: m(mn((y := an(x) + a(an(x))) + mn(y))), "nothing is mended"),
     ("mended", lambda x, a, m, an, mn: x + a(mn(x)) + m(mn(x + a(mn(x)))), "attention gets the MLP's norm"),
-    ("mended", lambda x, a, m, an, mn: (y := an(x) + a(an(x))) + m(mn(y)), "norm belongs into its branch"),
+    ("mended", lambda x, a, m, an, mn: (y := an(x) + a(an(x))) + m(mn(y)), "norm belongs in its branch"),
     ("mended", lambda x, a, m, an, mn: (y := a(an(x))) + m(mn(y)), "x is not added"),
     ("mended", lambda x, a, m, an, mn: (y := x + a(an(x))) + mn(y), "norm is added, not the MLP"),
     ("mended", lambda x, a, m, an, mn: mn(y := x + a(an(x))) + m(mn(y)), "MLP's norm stands"),

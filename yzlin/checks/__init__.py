@@ -188,7 +188,10 @@ def exercise(check: Callable[[Any], str]) -> Callable[[Any], None]:
 
 def exercises(notebook: str) -> dict[str, Callable[[Any], None]]:
     """The checkers of a notebook ("04"), in order."""
-    module = importlib.import_module(f"yzlin.checks.n{notebook}")
+    try:
+        module = importlib.import_module(f"yzlin.checks.n{notebook}")
+    except ModuleNotFoundError:
+        raise ValueError(f"there are no checkers for notebook {notebook!r}: give its two digits, as in score('04').") from None
     return {
         name: check for name, check in vars(module).items() if name.startswith("check_") and check.__module__ == module.__name__
     }

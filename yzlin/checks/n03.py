@@ -17,7 +17,8 @@ def size(x: Tensor, eps: float = 0.0, axis: int | None = -1) -> Tensor:
 
 @exercise
 def check_rms(answer) -> str:
-    for x in (3 * example(2, 5, 12) + 1, example(4, 7, seed=1), 1e-3 * example(6, 9, seed=2)):
+    shifted, plain, small = 3 * example(2, 5, 12) + 1, example(4, 7, seed=1), 1e-3 * example(6, 9, seed=2)
+    for said, x in (("this", shifted), ("another", plain), ("a small", small)):
         want, squares, C = size(x)[..., 0], x.pow(2), x.size(-1)
         hints = {
             "the last axis is still there, with length 1: leave keepdim out.": want[..., None],
@@ -36,7 +37,7 @@ def check_rms(answer) -> str:
             "this is x divided by its size: return the size alone.": x / want[..., None],
             "there is an eps in it: this one is without.": size(x, 1e-6)[..., 0],
         }
-        compare(run(answer, x), want, hints, "the values differ from sqrt(mean(x^2)).")
+        compare(run(answer, x), want, hints, f"for {said} x the values differ from sqrt(mean(x^2)).")
     return "the length of the vector divided by the root of the number of its channels is the same number."
 
 

@@ -81,7 +81,7 @@ def check_flops(answer) -> str:
             "the MLP is missing: three matrices of C by 4C.": 8 * square + 4 * scores,
             "attention is missing: four matrices of C by C, and the square of scores.": 24 * square,
             "the MLP is 4C wide: three matrices of C by 4C.": 14 * square + 4 * scores,
-            "the projection behind the heads is missing.": 30 * square + 4 * scores,
+            "a C by C matrix is missing: queries, keys, values, and the projection behind the heads.": 30 * square + 4 * scores,
             "queries, keys and values are three matrices.": 28 * square + 4 * scores,
             "the batch is missing: B texts.": want / B,
             "the batch is missing in the square of scores: each text has one.": 32 * square + 4 * scores / B,

@@ -66,11 +66,11 @@ def check_mended(answer) -> str:
             "the MLP gets x without its norm.": middle + m(middle),
             "the MLP gets attention's norm: it has one of its own.": middle + m(an(middle)),
             "attention gets the MLP's norm: it has one of its own.": x + a(mn(x)) + m(mn(x + a(mn(x)))),
-            "a norm stands on the straight line: attention's norm belongs into its branch alone.": inner + m(mn(inner)),
+            "a norm stands on the straight line: attention's norm belongs in its branch alone.": inner + m(mn(inner)),
             "the MLP's result is not added: what attention wrote must be added, too.": m(mn(middle)),
             "x is not added to attention's result.": a(an(x)) + m(mn(a(an(x)))),
             "the MLP's norm is added, not the MLP.": middle + mn(middle),
-            "the MLP's norm stands on the straight line: it belongs into its branch alone.": mn(middle) + m(mn(middle)),
+            "the MLP's norm stands on the straight line: it belongs in its branch alone.": mn(middle) + m(mn(middle)),
             "the MLP gets the sum of its input and its norm: it should get the norm alone.": middle
             + m(mn(middle + mn(middle))),
             "x is added again at the end: the straight line goes through attention's sum.": x + m(mn(middle)),
@@ -82,8 +82,8 @@ def check_mended(answer) -> str:
         quiet = run(answer, x, torch.zeros_like, torch.zeros_like, an, mn)
         otherwise = "the values differ from norm, attention, plus, norm, MLP, plus."
         if not torch.equal(numbers_of(quiet), x.double()):
-            otherwise = "with branches that give zero, x should come out as it went in: a norm stands on the straight line, "
-            otherwise += "or an x is missing or added twice."
+            otherwise = "with branches that give zero, x should come out as it went in, and does not: does a norm stand on "
+            otherwise += "the straight line, or is an x missing or added twice?"
         compare(run(answer, x, a, m, an, mn), want, hints, otherwise)
     return "a block whose branches give zero does nothing: that is where a deep model begins."
 
