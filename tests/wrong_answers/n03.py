@@ -83,6 +83,7 @@ WRONG = [
     ("rms", lambda x: torch.sqrt(x.pow(2).mean(-1) + 1e-6), "without"),
     ("rms", lambda x: x.norm(), "the shape is ()"),
     ("rms", lambda x: x.abs().amax(-1), "the values differ"),
+    ("rms", lambda x: torch.sqrt(x.pow(2).mean(-1) + 1e-5), "for a small x"),
     ("rms", lambda x: [row.pow(2).mean().sqrt().item() for row in x.flatten(0, -2)], "a list of 10 where a tensor"),
     ("layer_norm", lambda x, w, b, e: w * (x - x.mean(-1, True)) / size(x, e) + b, "yours is of x"),
     ("layer_norm", lambda x, w, b, e: w * x / torch.sqrt(x.var(-1, correction=0, keepdim=True) + e) + b, "x needs it too"),
