@@ -148,7 +148,8 @@ def compare(got: Any, want: Any, hints: dict[str, Any], otherwise: str, toleranc
         expect(a.shape == b.shape, f"the shape is {tuple(a.shape)}, and it should be {tuple(b.shape)}.")
     for a, b in pairs:
         nans = int(a.isnan().sum() - b.isnan().sum())
-        expect(nans <= 0, f"{nans} of {a.numel()} values are NaN, not a number: 0 / 0, inf - inf or the log of a negative.")
+        which = f"{nans} of {a.numel()} values are" if a.dim() else "the result is"
+        expect(nans <= 0, f"{which} NaN, not a number: somewhere 0 / 0, inf - inf, or a root or logarithm of what is negative.")
     if pairs[0][1].dim() == 0 and len(pairs) == 1:
         otherwise += f" It should be {written(want)}, and yours is {written(got)}."
     raise Wrong(otherwise)

@@ -163,7 +163,8 @@ def check_backward(answer) -> str:
             "y is x / r: here x stands in its place, twice.": (grad - x * (grad * x).mean(-1, keepdim=True)) / r,
             "the mean goes over everything: each token has its own.": (grad - y * (grad * y).mean()) / r,
             "y is missing behind the minus: each channel gets its part of the mean.": (grad - pull) / r,
-            "grad is missing inside the mean.": (grad - y * y.pow(2).mean(-1, keepdim=True)) / r,
+            "grad is missing behind the minus: y times the mean of grad times y.": (grad - y * y.pow(2).mean(-1, keepdim=True))
+            / r,
             "eps is missing in r.": (grad - bare * (grad * bare).mean(-1, keepdim=True)) / size(x),
         }
         compare(run(answer, x, grad, eps), leaf.grad, hints, "the values differ from what autograd finds.")

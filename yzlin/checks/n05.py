@@ -120,5 +120,10 @@ def check_squares(answer) -> str:
             "this is the square of the sum: each channel needs hidden channels of its own.": x.sum(-1).pow(2),
             "only the first channel counts.": squares[:, 0],
         }
-        compare(got, want, hints, f"with these weights and C = {C} something else than the sum of the squares comes out.")
+        compare(
+            got,
+            want,
+            hints if C > 1 else {},
+            f"with these weights and C = {C} something else than the sum of the squares comes out.",
+        )
     return "with products a network can compare, and measure lengths; a plain ReLU MLP comes near at best."

@@ -14,7 +14,7 @@ from yzlin.model import ModelArgs, yzlinGPT
 
 @exercise
 def check_count(answer) -> str:
-    for V, C, T, n in ((53, 12, 17, 3), (101, 24, 9, 5), (997, 48, 61, 7)):
+    for V, C, T, n in ((59, 12, 17, 3), (101, 24, 9, 5), (997, 48, 61, 7)):
         model = yzlinGPT(ModelArgs(block_size=T, vocab_size=V, n_layer=n, n_head=3, n_embed=C))
         want = sum(p.numel() for p in model.parameters())
         hints = {
@@ -225,4 +225,8 @@ def check_top_p(answer) -> str:
             changed = "the logits that stay should stay as they were, and the others be minus infinity."
             compare(numbers[kept], logits[kept], {}, changed)
             expect_nucleus(set(kept.nonzero()[:, 0].tolist()), shares, p)
+    stay = int(numbers_of(run(answer, torch.full((4,), 0.7), 0.5)).isfinite().sum())
+    expect(
+        stay == 2, f"of four ids with a share of 0.25 each, two have p = 0.5 together: yours are {stay}. Less than p, or equal?"
+    )
     return "where the model is sure few ids stay, where it is not, many: top-k cannot do that."

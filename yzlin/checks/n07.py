@@ -121,7 +121,7 @@ def check_smoothing(answer) -> str:
                 logits, targets, label_smoothing=eps, reduction="none"
             ),
         }
-        otherwise = "it should be (1 - eps) times the plain loss + eps times the mean of -log p over all V ids."
+        otherwise = "add (1 - eps) times the plain loss and eps times the mean of -log p over all V ids."
         compare(run(answer, logits, targets, eps), want, hints, otherwise)
     return "a model is no longer rewarded for being surer than 90%: some say that helps, for stories it rarely does."
 
