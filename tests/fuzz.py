@@ -20,7 +20,7 @@ from pathlib import Path
 
 import fuzz_data
 import torch
-from fuzz_data import JUNK, NUMBERS, damage_bytes, judge_call, judge_command
+from fuzz_data import JUNK, NUMBERS, damage_bytes, judge_call
 from tiny import TINY
 
 from yzlin.checkpoint import load_checkpoint, load_model
@@ -112,6 +112,12 @@ def attack_given(rng: random.Random, path: Path) -> str:
 
 
 # ---- what came of them
+
+
+def judge_command(argv: list[str], room: Path, out: Path) -> tuple[str, str]:
+    """A command: refused in a sentence, leaving nothing behind, or done."""
+    ended, wrong = fuzz_data.judge_command(argv, room, out)
+    return ("done", "") if wrong == "exit 0" else (ended, wrong)
 
 
 def judge_model(path: Path) -> tuple[str, str]:

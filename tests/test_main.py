@@ -37,7 +37,7 @@ def test_every_option_of_every_command_has_a_word_and_examples_follow(command, c
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["train", "--max_iters", "0"], "max_iters is 0: choose a number from 1"),
+        (["train", "--max_iters", "0"], "max_iters is 0: choose a whole number from 1"),
         (["train", "--learning_rate", "nan"], "learning_rate is nan: choose a number from"),
         (["train", "--device", "toaster"], "device toaster is not known: use auto, cpu"),
         (["generate", "--top_p", "2", "x"], "top_p is 2.0: choose a number from"),

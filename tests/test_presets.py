@@ -28,7 +28,7 @@ def test_what_is_out_of_range_is_one_sentence(field):
     for edge in (low, high):
         assert getattr(replace(CPU, **{field.name: edge}), field.name) == edge
     for wrong in (low - 1, high + 1, math.nan, math.inf, -math.inf, 10**18, "many", None, True):
-        with pytest.raises(ValueError, match=rf"^{field.name} is .*: choose a number from \S+ to \S+ \(.+\)\.$"):
+        with pytest.raises(ValueError, match=rf"^{field.name} is .*: choose a (whole )?number from \S+ to \S+ \(.+\)\.$"):
             replace(CPU, **{field.name: wrong})
 
 

@@ -28,13 +28,13 @@ class ModelArgs:
 
     def __post_init__(self) -> None:
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embed"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be 1 or more.")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be a whole number of 1 or more.")
         if self.n_embed % self.n_head != 0:
             raise ValueError(
                 f"n_embed {self.n_embed} cannot be divided among {self.n_head} heads: choose an n_embed divisible by n_head."
             )
-        if not 0.0 <= self.dropout < 1.0:
+        if not isinstance(self.dropout, (int, float)) or not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout is {self.dropout}: it must be at least 0 and less than 1.")
 
 

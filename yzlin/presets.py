@@ -71,18 +71,20 @@ class TrainArgs:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            check_value(f.name, getattr(self, f.name), **{"help": "", **f.metadata})
+            value = getattr(self, f.name)
+            if "low" in f.metadata:
+                check_value(f.name, value, **f.metadata, whole=f.type == "int")
+            elif not isinstance(value, {"str": str, "bool": bool}[str(f.type)]):
+                raise ValueError(f"{f.name} is {value}: give {'a text' if f.type == 'str' else 'True or False'}.")
+            elif (choices := f.metadata.get("choices")) and value not in choices:
+                raise ValueError(f"{f.name} is {value}: choose one of {', '.join(choices)}.")
 
 
-def check_value(
-    name: str, value: Any, help: str = "", low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()
-) -> None:
-    """Raises ValueError, one sentence, where a value is outside of low to high or not one of the choices."""
-    if low is not None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise ValueError(f"{name} is {value}: choose a number from {low:g} to {high:g} ({help}).")
-    elif choices and value not in choices:
-        raise ValueError(f"{name} is {value}: choose one of {', '.join(choices)}.")
+def check_value(name: str, value: Any, help: str, low: float, high: float, whole: bool = False) -> None:
+    """Raises ValueError, one sentence, where a value is not a number, or not a whole one, or not in low to high."""
+    kind = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+        raise ValueError(f"{name} is {value}: choose a {'whole ' * whole}number from {low:g} to {high:g} ({help}).")
 
 
 # A laptop and CI: the storybook, until stories are coherent after five minutes on two cores.

@@ -23,6 +23,12 @@ LOG_COLUMNS = [
     "iter", "tokens", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "seconds", "coherence", "story"
 ]  # fmt: skip
 
+# what a checkpoint must hold for training to go on from it, and of which type
+RESUMED = {
+    "optimizer": dict, "rng": list, "scaler": dict, "data": dict, "train_args": dict, "iter_num": int,
+    "best_val_loss": float, "seconds": float, "loss_sum": float, "loss_count": int, "dtype": str,
+}  # fmt: skip
+
 
 class LossNotFinite(RuntimeError):
     """The loss or a weight is nan or infinite, so training cannot go on; the message says what to do."""
@@ -55,11 +61,14 @@ class Run:
         if init_from == "scratch" or not saved:
             return None
         checkpoint = load_checkpoint(saved, self.world.device)
-        missing = [key for key in ("optimizer", "rng", "scaler", "data", "train_args") if key not in checkpoint]
+        missing = [key for key in RESUMED if key not in checkpoint]
         if missing:
             raise ValueError(
                 f"{saved} has no {' and no '.join(missing)}, so training cannot go on from it: choose another --out."
             )
+        wrong = [key for key, kind in RESUMED.items() if not isinstance(checkpoint[key], kind)]
+        if wrong:
+            raise ValueError(f"{saved} is damaged (the type of {' and '.join(wrong)}): choose another --out.")
         return checkpoint
 
     def open_log(self, resumed_at: int | None) -> None:
@@ -178,9 +187,9 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
             try:
                 numbers = {key: float(value) if value else None for key, value in row.items()}
                 rows.append({**numbers, "iter": int(row["iter"]), "tokens": int(row["tokens"]), "story": story})
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise ValueError(
-                    f"{path} is damaged in line {reader.line_num} ({error}): put it right, or move it away."
+                    f"{path} is damaged in line {reader.line_num} (a word where a number belongs): put it right, or move it away."
                 ) from error
     return rows
 

@@ -144,6 +144,19 @@ class StoryCheck:
     def ok(self) -> bool:
         return not self.problems
 
+    def note(self, flag: str, kept: bool, problem: str) -> None:
+        """A fact is kept only if every note about it says so."""
+        self.flags[flag] = self.flags.get(flag, True) and kept
+        if not kept:
+            self.problems.append(problem)
+
+    def one_of_a_kind(self, flag: str, what: str, used: list[tuple[int, str]], at_least: int) -> str:
+        """Notes whether all uses (place, word) are of one word, often enough; returns the first word, or ""."""
+        kinds = list(dict.fromkeys(word for _, word in used))
+        self.note(flag, len(kinds) <= 1, f"the {what} is first {kinds[0] if kinds else ''}, then {', '.join(kinds[1:])}")
+        self.note(flag, len(used) >= at_least, f"the {what} is named {len(used)} times, and at least {at_least} are needed")
+        return kinds[0] if kinds else ""
+
 
 def check_story(text: str) -> StoryCheck:
     """Does a story, whoever wrote it, keep its facts? Works on any string.
@@ -152,53 +165,32 @@ def check_story(text: str) -> StoryCheck:
     first to the last lines, the hero's pronouns throughout, one thing with one look, one helper, one place, the lines
     of one plot in their order, known words only, and an ending.
     """
-    lexicon = _lexicon()
-    words = WORD.findall(text)
+    lexicon, words, found = _lexicon(), WORD.findall(text), StoryCheck({}, [], {})
     lower = [word.lower() for word in words]
-    flags: dict[str, bool] = {}
-    problems: list[str] = []
 
-    def note(flag: str, kept: bool, problem: str) -> None:
-        flags[flag] = flags.get(flag, True) and kept
-        if not kept:
-            problems.append(problem)
+    def uses(kind: str) -> list[tuple[int, str]]:
+        return [(i, word) for i, word in enumerate(lower) if word in lexicon[kind]]
 
-    def one_of_a_kind(flag: str, what: str, used: list[tuple[int, str]], at_least: int) -> str:
-        kinds = list(dict.fromkeys(word for _, word in used))
-        note(flag, len(kinds) <= 1, f"the {what} is first {kinds[0] if kinds else ''}, then {', '.join(kinds[1:])}")
-        note(flag, len(used) >= at_least, f"the {what} is named {len(used)} times, and at least {at_least} are needed")
-        return kinds[0] if kinds else ""
-
-    end = len(words) * 0.7
     names = [(i, word) for i, word in enumerate(words) if word in lexicon["name"]]
-    hero = one_of_a_kind("name_kept", "hero", names, 3)
-    note("name_kept", bool(names) and names[0][0] < 25 and names[-1][0] >= end, "the hero is not there from beginning to end")
+    hero = found.one_of_a_kind("name_kept", "hero", names, 3)
+    throughout = bool(names) and names[0][0] < 25 and names[-1][0] >= len(words) * 0.7
+    found.note("name_kept", throughout, "the hero is not there from beginning to end")
 
     gender = lexicon["name"].get(hero, "")
     genders = {GENDER_OF[word] for word in lower if word in GENDER_OF}
-    note("pronoun_agrees", genders == {gender}, f"the hero {hero} is {gender}, but the pronouns are {sorted(genders)}")
+    found.note("pronoun_agrees", genders == {gender}, f"the hero {hero} is {gender}, but the pronouns are {sorted(genders)}")
 
-    nouns = [(i, word) for i, word in enumerate(lower) if word in lexicon["noun"]]
-    noun = one_of_a_kind("thing_kept", "thing", nouns, 3)
-    note("thing_kept", bool(nouns) and nouns[0][0] < len(words) / 2 and nouns[-1][0] >= len(words) / 2,
-         "the thing is not there both early and late")  # fmt: skip
+    nouns = uses("noun")
+    noun = found.one_of_a_kind("thing_kept", "thing", nouns, 3)
+    throughout = bool(nouns) and nouns[0][0] < len(words) / 2 and nouns[-1][0] >= len(words) / 2
+    found.note("thing_kept", throughout, "the thing is not there both early and late")
     looks = {lower[i - 1] for i, _ in nouns if i and lower[i - 1] in lexicon["adjective"]}
-    note("thing_kept", len(looks) == 1, f"the {noun} is {' and '.join(sorted(looks)) or 'never described'}")
+    found.note("thing_kept", len(looks) == 1, f"the {noun} is {' and '.join(sorted(looks)) or 'never described'}")
 
-    helper = one_of_a_kind("helper_kept", "helper", [(i, w) for i, w in enumerate(lower) if w in lexicon["helper"]], 2)
-    place = one_of_a_kind("place_kept", "place", [(i, w) for i, w in enumerate(lower) if w in lexicon["place"]], 2)
-
-    plot, told, total, foreign, in_order = _follow_plot(text)
-    note("plot_kept", told >= total / 2, f"only {told} of the {total} lines of a plot are told")
-    note("plot_kept", not foreign, f"lines of {', '.join(sorted(foreign))} stand in {plot}")
-    note("plot_kept", in_order, f"the lines of {plot} are not in their order")
-
-    note("ends", any(ending.search(text.rstrip()) for ending in _endings()), "the story has no ending")
-    strange = sorted(set(lower) - lexicon["known"].keys())
-    note("words_known", not strange, f"words that the storybook does not have: {', '.join(strange[:5])}")
-    note("whole", text.count('"') % 2 == 0, "a quotation is not closed")
-    note("whole", 50 <= len(words) <= 220, f"{len(words)} words are not the usual length of a story")
-    facts = {
+    helper = found.one_of_a_kind("helper_kept", "helper", uses("helper"), 2)
+    place = found.one_of_a_kind("place_kept", "place", uses("place"), 2)
+    plot = _check_telling(found, text, words, lower)
+    found.facts = {
         "hero": hero,
         "gender": gender,
         "thing": " ".join([*sorted(looks), noun]),
@@ -206,7 +198,22 @@ def check_story(text: str) -> StoryCheck:
         "place": place,
         "plot": plot,
     }
-    return StoryCheck(flags, problems, facts)
+    return found
+
+
+def _check_telling(found: StoryCheck, text: str, words: list[str], lower: list[str]) -> str:
+    """Notes whether the lines are those of one plot in their order, and the words those of the storybook; returns the plot."""
+    plot, told, total, foreign, in_order = _follow_plot(text)
+    found.note("plot_kept", told >= total / 2, f"only {told} of the {total} lines of a plot are told")
+    found.note("plot_kept", not foreign, f"lines of {', '.join(sorted(foreign))} stand in {plot}")
+    found.note("plot_kept", in_order, f"the lines of {plot} are not in their order")
+
+    found.note("ends", any(ending.search(text.rstrip()) for ending in _endings()), "the story has no ending")
+    strange = sorted(set(lower) - _lexicon()["known"].keys())
+    found.note("words_known", not strange, f"words that the storybook does not have: {', '.join(strange[:5])}")
+    found.note("whole", text.count('"') % 2 == 0, "a quotation is not closed")
+    found.note("whole", 50 <= len(words) <= 220, f"{len(words)} words are not the usual length of a story")
+    return plot
 
 
 def coherence(texts: Iterable[str]) -> float:

@@ -116,14 +116,17 @@ class Trainer:
         self.iteration, self.best_val_loss, self.seconds = 0, math.inf, 0.0
         self.loss_sum, self.loss_count = torch.zeros((), device=device), 0  # since the last row of the log
         if resumed:
-            self._resume(resumed)
+            check_same_run(resumed, self.model_args, self.meta, run.saved())
+            try:
+                self._resume(resumed)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise ValueError(f"{run.saved()} is damaged ({type(error).__name__}): choose another --out.") from error
         forward = compiled(self.model, self.batches.get_batch("train", 0), dtype) if args.compile else self.model
         self.forward = self.world.share(forward)
         self.grad_norm = torch.zeros(())
         self._begin_lap()
 
     def _resume(self, resumed: dict[str, Any]) -> None:
-        check_same_run(resumed, self.model_args, self.meta, self.run.saved())
         self.model.load_state_dict(resumed["model"])
         self.optimizer.load_state_dict(resumed["optimizer"])
         for group in self.optimizer.param_groups:  # the optimizer's state brings the old run's numbers along
