@@ -188,9 +188,8 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
                 numbers = {key: float(value) if value else None for key, value in row.items()}
                 rows.append({**numbers, "iter": int(row["iter"]), "tokens": int(row["tokens"]), "story": story})
             except (ValueError, TypeError, OverflowError) as error:
-                raise ValueError(
-                    f"{path} is damaged in line {reader.line_num} (a word where a number belongs): put it right, or move it away."
-                ) from error
+                where = f"{path} is damaged in line {reader.line_num} (a word where a number belongs)"
+                raise ValueError(f"{where}: put it right, or move the file away.") from error
     return rows
 
 
