@@ -489,6 +489,21 @@ for size in (4, 32):
     assert large < 200 and large < small + 20  # MB; the original's way takes some 400 for these 32
 
 
+@pytest.mark.parametrize(("folder", "encoding"), [("\u4e66 \u5e93", "ascii"), ("caf\u00e9'$& \u732b", "cp1252")])
+def test_any_path_and_any_terminal(folder, encoding, tmp_path):
+    room = tmp_path / folder
+    room.mkdir()
+    (room / "t.txt").write_text("\n\n".join(make_stories(100)), encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if name != "HOME"} | {"PYTHONIOENCODING": encoding}
+    for source, code in (("t.txt", 0), ("none.txt", 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "yzlin", "prepare", str(room / source), "--out", str(room / "new" / "out")],
+            cwd=ROOT, env=env, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == code and b"Traceback" not in done.stderr
+        assert check_data(room / "new" / "out")["source"] == "t.txt"
+
+
 RENAMING = """
 import os, pathlib, time
 from yzlin.tools import files

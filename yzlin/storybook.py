@@ -198,20 +198,16 @@ def check_story(text: str) -> StoryCheck:
     note("words_known", not strange, f"words that the storybook does not have: {', '.join(strange[:5])}")
     note("whole", text.count('"') % 2 == 0, "a quotation is not closed")
     note("whole", 50 <= len(words) <= 220, f"{len(words)} words are not the usual length of a story")
-    facts = {
-        "hero": hero,
-        "gender": gender,
-        "thing": " ".join([*sorted(looks), noun]),
-        "helper": helper,
-        "place": place,
-        "plot": plot,
-    }
+    thing = " ".join([*sorted(looks), noun])
+    facts = {"hero": hero, "gender": gender, "thing": thing, "helper": helper, "place": place, "plot": plot}
     return StoryCheck(flags, problems, facts)
 
 
 def coherence(texts: Iterable[str]) -> float:
-    """The share of texts that check_story finds nothing wrong with: 0 to 1."""
+    """The share of texts that check_story finds nothing wrong with: 0 to 1. Raises ValueError if there are no texts."""
     checks = [check_story(text).ok for text in texts]
+    if not checks:
+        raise ValueError("coherence is a share of texts, and there are none: give at least one.")
     return sum(checks) / len(checks)
 
 
