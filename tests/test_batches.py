@@ -63,6 +63,9 @@ def test_clear_errors(data, tmp_path):
     (tmp_path / "odd.bin").write_bytes(b"abc")
     with pytest.raises(ValueError, match="3 bytes"):
         open_tokens(tmp_path / "odd.bin")
+    (tmp_path / "folder.bin").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder, not the data"):
+        open_tokens(tmp_path / "folder.bin")
     (tmp_path / "pointer.bin").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(ValueError, match="git-lfs"):
         open_tokens(tmp_path / "pointer.bin")

@@ -141,11 +141,6 @@ def test_command_line_generate(little):
         assert refused.returncode == 2 and refused.stderr.startswith("yzlin generate:") and "Traceback" not in refused.stderr
 
 
-def test_command_line_doctor():
-    done = run("doctor")
-    assert done.returncode == 0 and done.stdout.startswith("ok   Python") and "intact" in done.stdout
-
-
 class RoPE(FlashAttention):
     """Attention that turns queries and keys by their position (Su et al., 2021), written here alone."""
 

@@ -19,7 +19,7 @@ import pytest
 from yzlin import ROOT
 from yzlin import prepare as prepare_module
 from yzlin.__main__ import main
-from yzlin.prepare import data_tokenizer, describe, load_meta, prepare
+from yzlin.prepare import check_data, data_tokenizer, describe, load_meta, prepare
 from yzlin.tokenizer import EOT, load_tokenizer
 from yzlin.tools import texts
 
@@ -356,13 +356,65 @@ def test_a_damaged_zst_is_refused(cut, tmp_path, capsys):
     assert "damaged" in says(capsys, tmp_path / "t.zst", "--out", tmp_path / "out")
 
 
-def test_meta_that_is_missing_or_damaged(tmp_path):
-    with pytest.raises(FileNotFoundError, match="python -m yzlin prepare"):
-        load_meta(tmp_path / "nowhere")
-    for text in ["{", "[]", "{}"]:
-        (tmp_path / "meta.json").write_text(text)
-        with pytest.raises(ValueError, match="damaged"):
-            load_meta(tmp_path)
+NUMBERS = [
+    ("--stories", "10,000,000"),
+    ("--seed", "9,223,372,036,854,775,807"),
+    ("--block_size", "1,048,576"),
+    ("--workers", "1,024"),
+]
+
+
+@pytest.mark.parametrize("value", ["-1", str(-(10**18)), str(10**20), str(2**64)])
+@pytest.mark.parametrize(("option", "highest"), NUMBERS)
+def test_a_number_outside_its_range_is_a_sentence_with_option_value_and_range(option, highest, value, tmp_path, capsys, corpus):
+    for source in ("storybook", corpus[0]):
+        error = says(capsys, source, "--out", tmp_path / "new" / "out", option, value)
+        assert f"{option} is {value}: it must be a whole number from " in error and f" to {highest}." in error
+    assert {p.name for p in tmp_path.iterdir()} == {"text.txt"}
+
+
+@pytest.mark.parametrize("number", [0, 1.5, float("nan"), float("inf"), True, "3", None])
+@pytest.mark.parametrize("name", ["count", "block_size", "val_share"])
+def test_odd_numbers_from_python(name, number, tmp_path):
+    if name != "val_share" or number not in (0, 1):
+        with pytest.raises(ValueError, match=r"it must (be a whole number from|lie between 0 and 1)"):
+            run("storybook", tmp_path / "out", "storybook", **{name: number})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", ["nan", "inf", "1e3", "", "x"])
+def test_what_is_not_a_whole_number_ends_with_exit_2(words, tmp_path, capsys):
+    for option, _ in NUMBERS:
+        with pytest.raises(SystemExit) as stop:
+            main(["prepare", "storybook", "--out", str(tmp_path / "out"), option, words])
+        assert stop.value.code == 2 and option in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_names_every_range(capsys):
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for option, highest in NUMBERS:
+        assert option in text and highest in text
+
+
+@pytest.mark.parametrize("bad", ["missing.txt", "empty.txt", "short.txt", "binary.txt"])
+def test_a_prepare_that_fails_leaves_no_new_folder(bad, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "short.txt").write_bytes(b"Once.")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
+    before = {p.name for p in tmp_path.iterdir()}
+    assert bad in says(capsys, tmp_path / bad, "--out", tmp_path / "new" / "deep" / "out")
+    assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_seeded_attacks_end_in_a_sentence_or_in_a_true_success(tmp_path):
+    import fuzz_data
+
+    for seed in range(25):
+        counts, wrong = fuzz_data.attack_all(random.Random(seed), tmp_path)
+        assert not wrong and sum(counts.values()) == 5
 
 
 # ---- in a process of its own
@@ -435,3 +487,48 @@ for size in (4, 32):
 """
     small, large = (int(peak) / 1000 for peak in python(code).communicate()[0].split())
     assert large < 200 and large < small + 20  # MB; the original's way takes some 400 for these 32
+
+
+@pytest.mark.parametrize(("folder", "encoding"), [("\u4e66 \u5e93", "ascii"), ("caf\u00e9'$& \u732b", "cp1252")])
+def test_any_path_and_any_terminal(folder, encoding, tmp_path):
+    room = tmp_path / folder
+    room.mkdir()
+    (room / "t.txt").write_text("\n\n".join(make_stories(100)), encoding="utf-8")
+    env = {name: value for name, value in os.environ.items() if name != "HOME"} | {"PYTHONIOENCODING": encoding}
+    for source, code in (("t.txt", 0), ("none.txt", 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "yzlin", "prepare", str(room / source), "--out", str(room / "new" / "out")],
+            cwd=ROOT, env=env, capture_output=True,
+        )  # fmt: skip
+        assert done.returncode == code and b"Traceback" not in done.stderr
+        assert check_data(room / "new" / "out")["source"] == "t.txt"
+
+
+RENAMING = """
+import os, pathlib, time
+from yzlin.tools import files
+real = os.replace
+def replace(a, b):
+    if str(b).endswith("out"):  # the folder is whole and takes its name now
+        print("renaming", flush=True)
+        input()
+    real(a, b)
+files.os.replace = replace
+"""
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_of_two_prepares_at_the_same_moment_one_wins_and_the_other_says_so(force, corpus, tmp_path):
+    out = tmp_path / "out"
+    if force:
+        run(corpus[0], out)
+    first = subprocess.Popen(
+        [sys.executable, "-c", RENAMING + cli("storybook", out, "--stories", "200", *["--force"] * force)], cwd=ROOT,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert first.stdout.readline() == "renaming\n"
+    with pytest.raises(FileExistsError, match="another run is preparing .* just now: wait for it"):
+        run(corpus[0], out, force=True)
+    told, _ = first.communicate("\n")
+    assert "exit 0" in told and check_data(out)["source"] == "storybook"
+    assert {p.name for p in tmp_path.iterdir()} == {"text.txt", "out"}

@@ -188,3 +188,50 @@ def test_damaged_text_is_refused(small):
     ]:
         with pytest.raises(ValueError, match=re.escape(word)):
             tokenizer_from_text("bad", text)
+
+
+def test_each_damage_of_a_tokenizer_has_its_sentence(small):
+    lines = tokenizer_text(small).splitlines()
+    spelling, last = [text.split()[0] for text in lines], len(lines) - 1
+    tokens = [small.decode_single_token_bytes(i) for i in range(last + 1)]
+    inner = next(i for i in range(256, last) if tokens[i + 1].startswith(tokens[i]))  # the next token is made of this one
+    for text, word in [
+        ([*lines, f"{spelling[-1]} {last + 1}"], f"line {last + 2} .*is there twice"),
+        ([*lines[:9], f"{spelling[9]} {10**40}", *lines[10:]], "line 10 .*its rank is not a number"),
+        ([*lines[:9], f"{spelling[9]} -9", *lines[10:]], "line 10 .*its rank is not a number"),
+        ([*lines[:9], f"{spelling[9]} \uff19", *lines[10:]], "line 10 .*its rank is not a number"),
+        ([*lines[:9], f"{spelling[9]}! 9", *lines[10:]], "line 10 .*base64"),
+        ([*lines[:inner], lines[inner + 1].split()[0] + f" {inner}", spelling[inner] + f" {inner + 1}", *lines[inner + 2 :]],
+         f"its token {inner}, .* is not made of two earlier ones"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=word):
+            tokenizer_from_text("bad", "\n".join(text))
+
+
+@pytest.mark.parametrize("name", tk.BUILT_IN)
+def test_a_changed_built_in_tokenizer_is_seen_even_if_it_is_a_good_one(name, tmp_path, monkeypatch):
+    path = tmp_path / f"{name}.tiktoken"
+    lines = tk.BUILT_IN[name].read_text().splitlines()
+    first, second = lines[256].split()[0], lines[257].split()[0]  # the first two merges change places
+    lines[256:258] = [f"{second} 256", f"{first} 257"]
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    assert load_tokenizer(path).n_vocab == load_tokenizer(name).n_vocab
+    monkeypatch.setitem(tk.BUILT_IN, name, path)
+    with pytest.raises(ValueError, match=f"sha256 is not the known one.*git checkout data/{name}.tiktoken"):
+        load_tokenizer(name)
+
+
+def test_a_folder_and_a_giant_are_not_tokenizers(tmp_path, monkeypatch):
+    with pytest.raises(IsADirectoryError, match="is a folder, not a tokenizer file"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "big.tiktoken").write_bytes(b"x" * 1000)
+    monkeypatch.setattr(tk, "LARGEST_FILE", 999)
+    with pytest.raises(ValueError, match="is not a tokenizer file: it has 1,000 bytes"):
+        load_tokenizer(tmp_path / "big.tiktoken")
+
+
+def test_the_name_of_a_file_is_never_that_of_a_built_in_one(small, tmp_path):
+    for name in tk.BUILT_IN:
+        save_tokenizer(small, tmp_path / name)  # without an ending
+        assert load_tokenizer(tmp_path / name).name not in tk.BUILT_IN
+    assert load_tokenizer(tmp_path / "gpt2", called="mine").name == "mine"

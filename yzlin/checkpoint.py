@@ -15,7 +15,7 @@ from torch import Tensor
 from yzlin import ROOT
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.tokenizer import load_tokenizer, tokenizer_from_text
-from yzlin.tools.files import is_lfs_pointer, whole_file
+from yzlin.tools.files import need_file, whole_file
 
 
 def save_checkpoint(path: str | Path, checkpoint: dict[str, Any]) -> None:
@@ -44,11 +44,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 
     path: see `checkpoint_path`. Raises FileNotFoundError or ValueError, one sentence each.
     """
-    path = checkpoint_path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: train one with `python -m yzlin train`.")
-    if is_lfs_pointer(path):
-        raise ValueError(f"{path} is only a git-lfs pointer, not the checkpoint: run `git lfs pull`.")
+    path = need_file(checkpoint_path(path), "a checkpoint", "train one with `python -m yzlin train`")
     try:
         with zipfile.ZipFile(path) as file:
             broken = file.testzip()  # PyTorch itself does not compare the checksums in its files

@@ -6,18 +6,17 @@ import csv
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from yzlin.checkpoint import load_checkpoint, save_checkpoint
 from yzlin.distributed import World
 from yzlin.presets import TrainArgs
-from yzlin.tools.files import whole_file
+from yzlin.tools.files import locked, made_folder, whole_file
 
 LOG_COLUMNS = [
     "iter", "tokens", "train_loss", "val_loss", "lr", "grad_norm", "tokens_per_s", "seconds", "coherence", "story"
@@ -114,30 +113,24 @@ class Run:
 def open_run(out: str | Path, world: World, on_save: Callable[[Path], None] | None = None) -> Iterator[Run]:
     """Makes the folder of a run and holds it for this process alone; the lock goes with the process, however it ends.
 
-    A folder that was made here and in which nothing was saved is removed again.
+    A folder that was made here and in which nothing was saved is removed again where the block fails.
     """
     run = Run(out, world, on_save)
     if world.rank:
         yield run
         return
-    made = [folder for folder in (run.out, *run.out.parents) if not folder.exists()]
-    lock = FileLock(run.out / ".lock", timeout=0)
-    try:
-        run.out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise RuntimeError(f"{run.out} is in use by another training run: wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise OSError(f"{run.out} cannot be written to ({error.strerror}): choose another --out.") from error
-    try:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(made_folder(run.out))
+        except OSError as error:
+            raise OSError(f"{run.out} cannot be written to ({error.strerror or error}): choose another --out.") from error
+        try:
+            stack.enter_context(locked(run.out / ".lock", f"{run.out} is in use by another training run"))
+        except FileExistsError as error:
+            raise RuntimeError(f"{error}: wait for it, or choose another --out.") from error
+        except OSError as error:
+            raise OSError(f"{run.out} cannot be written to ({error.strerror}): choose another --out.") from error
         yield run
-    finally:
-        lock.release()
-        if made and not run.saved() and not run.log_path.exists():
-            (run.out / ".lock").unlink(missing_ok=True)
-            for folder in made:
-                if folder.exists() and not any(folder.iterdir()):
-                    folder.rmdir()
 
 
 def check_same_run(resumed: dict[str, Any], model_args: Any, meta: dict[str, Any], path: Path) -> None:

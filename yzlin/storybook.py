@@ -217,8 +217,10 @@ def _check_telling(found: StoryCheck, text: str, words: list[str], lower: list[s
 
 
 def coherence(texts: Iterable[str]) -> float:
-    """The share of texts that check_story finds nothing wrong with: 0 to 1."""
+    """The share of texts that check_story finds nothing wrong with: 0 to 1. Raises ValueError if there are no texts."""
     checks = [check_story(text).ok for text in texts]
+    if not checks:
+        raise ValueError("coherence is a share of texts, and there are none: give at least one.")
     return sum(checks) / len(checks)
 
 

@@ -26,9 +26,9 @@ from yzlin.presets import PRESETS, TrainArgs, add_options, given_options
 from yzlin.runs import LossNotFinite, Run, changes, check_same_run, open_run, saved_args, stop_signals
 from yzlin.storybook import coherence
 from yzlin.tokenizer import tokenizer_text
+from yzlin.tools.meta import data_identity
 from yzlin.tools.progress import Bar
 
-DATA_KEYS = ("tokenizer", "vocab_size", "sha256", "tokens", "split", "tokenizer_sha256")  # what makes data the same data
 FIRST_EVAL_BATCH = 2**40  # batches with this number or a higher one are for evaluation, never trained on
 
 
@@ -219,7 +219,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "rng": self.world.random_states(),
             "tokenizer": [name, None if name == "gpt2" else tokenizer_text(self.tokenizer)],
-            "data": {key: self.meta[key] for key in DATA_KEYS if key in self.meta},
+            "data": data_identity(self.meta),
             "train_args": asdict(self.args),
         }
 
