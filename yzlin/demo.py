@@ -20,15 +20,13 @@ from torch import Tensor
 from yzlin import ROOT
 from yzlin.checkpoint import load_model
 from yzlin.device import pick_device
-from yzlin.generate import encode_prompt, stream, stream_ids, tell_stories
+from yzlin.generate import encode_prompt, stream, stream_ids
 from yzlin.model import yzlinGPT
-from yzlin.storybook import check_story
 from yzlin.tools.panel import Controls, Piece, after_html, bars_html, story_html
+from yzlin.tools.verdict import about_beginning, about_story, bits, usual_bits
 
 BARS = 10  # of the likeliest next tokens
 LONGEST = 10_000  # characters of a beginning
-OWN = 32  # stories that the model begins itself, to know what a beginning usually costs
-OWN_TOKENS = 48  # of each
 REDRAW = 0.03  # seconds between two pictures of a growing story
 
 Loaded = tuple[yzlinGPT, tiktoken.Encoding]
@@ -63,14 +61,6 @@ def tell(model: yzlinGPT, tokenizer: tiktoken.Encoding, prompt: str = "", label:
                 drawn = time.monotonic()
     finally:  # also what was told before an interruption
         handle.update(picture(), raw=True)
-
-
-@torch.no_grad()
-def bits(model: yzlinGPT, ids: list[int]) -> Tensor:
-    """What each token after the first costs the model: -log2 of its probability. At most a window; float32 (t,)."""
-    window = torch.tensor([ids[: model.args.block_size]], device=model.lm_head.weight.device)
-    chances = model(window[:, :-1])[0][0].float().log_softmax(-1)
-    return -chances.gather(-1, window[0, 1:, None])[:, 0].cpu() / torch.log(torch.tensor(2.0))
 
 
 class StoryDemo(Controls):
@@ -263,27 +253,14 @@ class StoryDemo(Controls):
     def verdicts(self) -> list[str]:
         """How surprised the model is by the reader's beginning, and what `check_story` finds in a whole story."""
         sentences = []
-        if self.own > 1 and (usual := self._usual()):
-            cost = bits(self.model, self.ids[: self.own])
-            own = torch.tensor([each[: len(cost)].mean() for each in usual])
-            numbers = f"{cost.mean():.1f} bits a token, where its own stories begin at {own.mean():.1f}"
-            if cost.mean() > own.max():
-                sentences.append(f"This beginning surprises the model: {numbers}. What follows may be word salad.")
-            else:
-                sentences.append(f"This beginning is no surprise: {numbers}.")
+        if self.own > 1:
+            if self.name not in self.usual:
+                self.usual[self.name] = usual_bits(self.model, self.tokenizer)
+            if usual := self.usual[self.name]:
+                sentences.append(about_beginning(bits(self.model, self.ids[: self.own]), usual))
         if self.ended and self.tokenizer.name == "storybook":
-            check = check_story(self.story)
-            more = f"; and {len(check.problems) - 2} more" if len(check.problems) > 2 else ""
-            wrong = "; ".join(check.problems[:2]) + more
-            sentences.append("The story keeps its facts together." if check.ok else f"The story does not hold: {wrong}.")
+            sentences.append(about_story(self.story))
         return sentences
-
-    def _usual(self) -> list[Tensor]:
-        """What the beginnings of this model's own stories cost, told without any limit on chance."""
-        if self.name not in self.usual:
-            told = tell_stories(self.model, self.tokenizer, OWN, temperature=1.0, max_tokens=OWN_TOKENS)
-            self.usual[self.name] = [bits(self.model, encode_prompt(self.tokenizer, text)) for text in told if text]
-        return self.usual[self.name]
 
     def _refresh(self) -> None:
         """Write and Continue stay awake while a story is written, so that the keyboard does not lose its place."""

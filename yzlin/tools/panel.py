@@ -39,11 +39,11 @@ STYLE = f"""<style>
 .yzlin-buttons {{ display: grid; grid-template-columns: 1fr 1fr; gap: 2px; }}
 .yzlin-buttons .jupyter-button {{ width: auto; margin: 1px; }}
 .yzlin-write {{ font-weight: bold; }}
-.yzlin-story {{ flex: 1 1 420px; min-width: min(300px, 100%); }}
+.yzlin-story {{ flex: 1 1 420px; min-width: min(300px, 100%); container-type: inline-size; }}
 .yzlin-story > * {{ width: auto; }}
-.yzlin-page {{ height: 222px; min-height: 70px; resize: vertical; overflow-y: auto; padding: 2px 8px;
+.yzlin-page {{ height: 218px; min-height: 70px; resize: vertical; overflow-y: auto; padding: 2px 8px;
   border: 1px solid var(--jp-border-color1, #bdbdbd); position: relative; }}
-.yzlin-panel .yzlin-page .widget-html-content {{ font-size: 15px; line-height: 22px; }}
+.yzlin-panel .yzlin-page .widget-html-content {{ font-size: clamp(15px, 2cqw, 20px); line-height: 1.4; }}
 .yzlin-page p, .yzlin-verdict p {{ margin: 0; }}
 .yzlin-look .widget-label {{ width: auto; margin-right: 8px; }}
 .yzlin-bars {{ align-items: flex-start; flex-flow: row nowrap; min-height: {10 * ROW}px; }}
@@ -52,14 +52,15 @@ STYLE = f"""<style>
 .yzlin-words {{ flex: 0 0 13.5em; margin: 0 6px 0 0; }}
 .yzlin-shares {{ flex: 1 1 0; min-width: 0; margin: 0; }}
 .yzlin-shares .row {{ height: {ROW}px; padding: 2px 0; box-sizing: border-box; }}
-.yzlin-shares .whole {{ height: 100%; background: var(--jp-layout-color2, rgba(128,128,128,.15)); }}
+.yzlin-shares .whole {{ height: 100%; box-sizing: border-box; border: 1px solid var(--jp-border-color2, #bdbdbd); }}
 .yzlin-shares .share {{ height: 100%; background: #0072b2; }}
 .yzlin-shares .taken {{ background: {LOOKED_AT}; }}
 .yzlin-aloud {{ position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }}
 </style>"""
 
-# What ipywidgets has no traits for, done in the page: names for the sliders, a region that is read aloud (it must be there
-# before its text changes), the place that is written or looked at in sight, keys that JupyterLab leaves alone, and a new place for the focus when its button goes to sleep.
+# What ipywidgets has no traits for, done in the page: names for the sliders; a region that is read aloud (it must be there
+# before its text changes); the place that is written or looked at kept in sight; keys that JupyterLab leaves alone; and a
+# new place for the focus when the button that has it goes to sleep. Without scripts the panel works, only less kindly.
 # A script in an HTML widget does not run; the handler of a picture that cannot be drawn does.
 SCRIPT = """(function start(image, patience) {
   const panel = image.closest('.yzlin-panel');
@@ -186,11 +187,11 @@ def story_html(pieces: Sequence[Piece]) -> str:
 
 
 def bars_html(shares: Sequence[float], taken: int | None) -> str:
-    """Bars in true scale, the whole width being 100%; the one at `taken` is the story's own. The numbers are on buttons."""
+    """Bars in true scale, the frame being 100%; the one at `taken` is the story's own. The numbers are on the buttons."""
     rows = ""
     for place, share in enumerate(shares):
         kind = "share taken" if place == taken else "share"
-        rows += f'<div class="row"><div class="whole"><div class="{kind}" style="width:{100 * share:.2f}%"></div></div></div>'
+        rows += f'<div class="row"><div class="whole"><div class="{kind}" style="width:{100 * share:.1f}%"></div></div></div>'
     return f'<div aria-hidden="true">{rows}</div>'
 
 
