@@ -59,13 +59,15 @@ STYLE = f"""<style>
 </style>"""
 
 # What ipywidgets has no traits for, done in the page: names for the sliders; a region that is read aloud (it must be there
-# before its text changes); the place that is written or looked at kept in sight; keys that JupyterLab leaves alone; and a
+# before its text changes); the place that is written or looked at kept in sight; plain keys that JupyterLab leaves alone; and a
 # new place for the focus when the button that has it goes to sleep. Without scripts the panel works, only less kindly.
 # A script in an HTML widget does not run; the handler of a picture that cannot be drawn does.
 SCRIPT = """(function start(image, patience) {
   const panel = image.closest('.yzlin-panel');
   if (!panel) { if (patience) setTimeout(start, 100, image, patience - 1); return; }
-  panel.setAttribute('data-lm-suppress-shortcuts', 'true');
+  window.addEventListener('keydown', event => {
+    panel.toggleAttribute('data-lm-suppress-shortcuts', !(event.ctrlKey || event.metaKey || event.altKey));
+  }, true);
   panel.setAttribute('role', 'group');
   panel.setAttribute('aria-label', 'Story demo');
   let last = null;
@@ -199,7 +201,7 @@ def after_html(before: str, token: str, taken: bool) -> str:
     """Where the bars are: the last words, and the token that is looked at; `taken`: the story's own next one has a bar."""
     if not token:
         return "Next, at the very beginning:"
-    if len(before) > 40:
-        before = "..." + before[-40:].partition(" ")[2]
+    if len(before) > 32:
+        before = "..." + before[-32:].partition(" ")[2]
     own = f' <span style="white-space:nowrap">(<span style="color:{LOOKED_AT}">&#9632;</span> the story\'s own)</span>'
     return f"Next after <q>{html.escape(before)}<b>{html.escape(token)}</b></q>{own if taken else ''}"
