@@ -147,7 +147,7 @@ class StoryDemo(Controls):
 
     def write(self) -> None:
         """A new story from the beginning, with another seed than the last one's, unless the seed is to be kept."""
-        if self.busy():
+        if not self._ready():
             return
         if len(self.prompt.value) > LONGEST:
             self._say(f"The beginning has {len(self.prompt.value):,} characters: give at most {LONGEST:,}.")
@@ -162,9 +162,8 @@ class StoryDemo(Controls):
 
     def go_on(self, words: int | None = None) -> None:
         """More of the story: `words` words, or to its end. While one is being written, nothing happens."""
-        if self.busy():
+        if not self._ready():
             return
-        self.wait()  # the thread before may still be drawing
         self.stop.clear()
         self.ended, self.writing = False, True
         self.verdict.value = ""
@@ -174,7 +173,7 @@ class StoryDemo(Controls):
 
     def take(self, place: int) -> None:
         """Puts the token of a bar behind the place that is looked at, and goes on from there."""
-        if self.busy() or place >= len(self.likeliest):
+        if not self._ready() or place >= len(self.likeliest):
             return
         here, token = self.look.value, self.likeliest[place]
         self.ids, self.own = self.ids[:here], min(self.own, here)
@@ -198,6 +197,12 @@ class StoryDemo(Controls):
 
     def busy(self) -> bool:
         return self.writing
+
+    def _ready(self) -> bool:
+        """Nothing is being written; a thread that has written but still draws is waited for."""
+        if not self.writing:
+            self.wait()
+        return not self.writing
 
     def wait(self, seconds: float = 60) -> None:
         """Waits until the story is written."""

@@ -41,7 +41,7 @@ STYLE = f"""<style>
 .yzlin-write {{ font-weight: bold; }}
 .yzlin-story {{ flex: 1 1 420px; min-width: min(300px, 100%); container-type: inline-size; }}
 .yzlin-story > * {{ width: auto; }}
-.yzlin-page {{ height: 218px; min-height: 70px; resize: vertical; overflow-y: auto; padding: 2px 8px;
+.yzlin-page {{ height: clamp(218px, 26vh, 420px); min-height: 70px; resize: vertical; overflow-y: auto; padding: 2px 8px;
   border: 1px solid var(--jp-border-color1, #bdbdbd); position: relative; }}
 .yzlin-panel .yzlin-page .widget-html-content {{ font-size: clamp(15px, 2cqw, 20px); line-height: 1.4; }}
 .yzlin-page p, .yzlin-verdict p {{ margin: 0; }}
