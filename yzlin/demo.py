@@ -35,8 +35,8 @@ Loaded = tuple[yzlinGPT, tiktoken.Encoding]
 def tell(model: yzlinGPT, tokenizer: tiktoken.Encoding, prompt: str = "", label: str = "", **how: Any) -> None:
     """Tells a story in the cell, word by word, broken between words; `how` is as in `generate.stream_ids`.
 
-    In a notebook the text is one output that grows (printed text would be broken anywhere). Under nbval the cell needs
-    NBVAL_IGNORE_OUTPUT, as every cell with sampled text. Outside of a notebook the story is printed.
+    In a notebook the text is one output that grows, the prompt bold (printed text would be broken anywhere). Under nbval
+    the cell needs NBVAL_IGNORE_OUTPUT, as every cell with sampled text. Outside of a notebook the story is printed.
     """
     pieces = stream(model, tokenizer, prompt, **how)
     told, start = prompt, f"{label}: " if label else ""
@@ -49,8 +49,8 @@ def tell(model: yzlinGPT, tokenizer: tiktoken.Encoding, prompt: str = "", label:
 
     def picture() -> dict[str, str]:
         style = "white-space:pre-wrap;max-width:46em;font-size:1.1em;line-height:1.5;margin:0.3em 0"
-        name = f"<b>{html.escape(start)}</b>" if start else ""
-        return {"text/plain": start + told, "text/html": f'<p style="{style}">{name}{html.escape(told)}</p>'}
+        text = f"<i>{html.escape(start)}</i><b>{html.escape(prompt)}</b>{html.escape(told[len(prompt) :])}"
+        return {"text/plain": start + told, "text/html": f'<p style="{style}">{text}</p>'}
 
     handle, drawn = display(picture(), raw=True, display_id=True), time.monotonic()
     try:
