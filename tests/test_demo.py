@@ -7,12 +7,10 @@ import time
 import pytest
 import torch
 
-from yzlin import plots
 from yzlin.checkpoint import save_checkpoint
 from yzlin.demo import StoryDemo, tell
 from yzlin.generate import generate
 from yzlin.model import ModelArgs, yzlinGPT
-from yzlin.plots import LossPlot, token_bars
 from yzlin.storybook import openings
 from yzlin.tokenizer import load_tokenizer
 from yzlin.tools.verdict import about_story
@@ -175,35 +173,6 @@ def test_what_the_model_no_longer_sees_is_faded(demo):
     demo.wait()
     faded = plain("".join(re.findall(r"<span style=\"[^\"]*opacity[^>]*>([^<]*)</span>", demo.page.value)))
     assert faded == TOKENIZER.decode(demo.ids[1:-40]) and faded
-
-
-def test_the_loss_plot_draws_the_log(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(plots, "display", lambda fig, **how: shown.append(how) or type("H", (), {"update": shown.append})())
-    log = tmp_path / "log.csv"
-    log.write_text(
-        "iter,tokens,train_loss,val_loss,lr,grad_norm,tokens_per_s,seconds,coherence\n"
-        "0,0,8.0,8.1,0.1,,1.0,0.0,0.0\n10,1000000,4.0,,0.2,1.0,5.0,1.0,\n20,2000000,2.0,2.5,0.1,1.0,5.0,2.0,0.5\n30,3000"
-    )
-    plot = LossPlot(log)
-    lines = {line.get_label(): line.get_xydata().tolist() for axis in plot.axes for line in axis.get_lines()}
-    assert lines["train"] == [[0, 8.0], [1, 4.0], [2, 2.0]]
-    assert lines["val"] == [[0, 8.1], [2, 2.5]] and lines["coherence"] == [[0, 0.0], [2, 0.5]]
-    assert len(shown[0]["metadata"]["image/png"]["alt"]) > 20
-
-
-def test_outside_of_a_notebook_the_plot_does_no_harm(capsys):
-    plot = LossPlot(seconds=0.0)
-    row = {"iter": 1, "tokens": 10, "train_loss": 2.0, "val_loss": 2.1, "lr": 0.1, "grad_norm": 1.0, "tokens_per_s": 5.0}
-    plot({**row, "story": "Once \x00 there was a cat."})
-    plot.update()
-    assert len(plot.rows) == 1 and "\x00" not in plot.page.texts[0].get_text()
-
-
-def test_token_bars_have_the_likeliest_on_top():
-    axis = token_bars([" a", " b"], [0.7, 0.2], "next").axes[0]
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["' b'", "' a'"]
-    assert [bar.get_width() for bar in axis.patches] == [0.2, 0.7]
 
 
 def widths(demo) -> list[float]:
