@@ -28,14 +28,14 @@ function startPage() {
   function shown(tokens) {
     if (tokens[0] === tokenizer.eot) return say("end");
     const text = tokenizer.decode(tokens);
-    if (!text.includes("\ufffd")) return text.replace(/\n/g, "⏎").replace(/ /g, "␣");
+    if (!text.includes("\ufffd")) return text.replace(/\n/g, "⏎").replace(/ /g, "·");
     const bytes = [...tokens.map((id) => tokenizer.tokens[id]).join("")];
     return bytes.map((byte) => byte.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")).join(" ");
   }
   const shownGroup = (group) => (group.start === 0 ? say("start") : shown(ids.slice(group.start, group.end)));
 
   /** What a screen reader says of a token: a blank before a word needs no word. */
-  const spoken = (text) => text.replace(/^␣(?=.)/, "").replace(/␣/g, ` ${say("blank")} `);
+  const spoken = (text) => text.replace(/^·(?=.)/, "").replace(/·/g, ` ${say("blank")} `);
 
   function setStatus(word, values = {}) {
     status = [word, values];
@@ -139,7 +139,12 @@ function startPage() {
     groups.forEach((group, i) => {
       const span = story.children[i] ?? story.appendChild(document.createElement("span"));
       const text = i === 0 ? say("start") : group.text;
-      if (span.textContent !== text) span.textContent = text;
+      if (span.textContent !== text) {
+        const [blank, rest] = /^( ?)([^]+)/.exec(text)?.slice(1) ?? ["", text]; // a blank is not shaded: it may end a line
+        const word = document.createElement("i");
+        word.textContent = rest;
+        span.replaceChildren(blank, word);
+      }
       span.className = i === 0 ? "sign" : group.start < own ? "given" : "";
       span.style.removeProperty("--share");
     });
@@ -190,6 +195,7 @@ function startPage() {
       const share = drawn[i] === id ? shares[i] : 0;
       const text = shown([id]);
       fill(button, text, share);
+      if (share === 0) button.children[2].textContent = "–"; // cut off by top-k
       button.type = "button";
       button.className = (id === actual ? "same " : "") + (share === 0 ? "cut" : "");
       button.setAttribute("aria-label", say(id === actual ? "takeSame" : "take", { text: spoken(text), share: percent(share) }));
@@ -228,8 +234,8 @@ function startPage() {
     document.title = say("title");
     for (const node of document.querySelectorAll("[data-word]")) node.textContent = say(node.dataset.word);
     element("language").lang = language === "zh" ? "en" : "zh";
-    const millions = (given.parameters / 1e6).toLocaleString(language, { maximumFractionDigits: 1 });
-    element("about").textContent = say("about", { name: given.name, millions });
+    const parts = (size) => (given.parameters / size).toLocaleString(language, { maximumSignificantDigits: 2 });
+    element("about").textContent = say("about", { name: given.name, millions: parts(1e6), tenThousands: parts(1e4) });
     options(element("picked"), [[say("own"), "own"], ...given.beginnings.map((text, i) => [text || say("nothing"), i])]);
     const numbers = (count) => Array.from({ length: count }, (_, i) => [number(i + 1), i]);
     options(element("layer"), numbers(given.args.n_layer));
@@ -238,7 +244,7 @@ function startPage() {
     drawButtons();
     if (!model) return;
     if (groups.length) {
-      element("story").firstChild.textContent = say("start");
+      element("story").querySelector("i").textContent = say("start");
       drawPlace();
     }
     drawBars();
@@ -263,7 +269,7 @@ function startPage() {
     on("one", "click", () => model && !writing && write(1));
     on("place", "input", () => model && !writing && look(Number(element("place").value)));
     on("story", "click", (event) => {
-      const touched = [...element("story").children].indexOf(event.target);
+      const touched = [...element("story").children].indexOf(event.target.closest("#story > span"));
       if (touched >= 0 && !writing) look(touched);
     });
     for (const id of ["temperature", "top-k"]) on(id, "input", () => model && drawBars());
@@ -292,6 +298,7 @@ function startPage() {
   listen();
   element("beginning").value = given.beginnings[0] ?? "";
   drawWords();
+  if (given.beginnings.length) element("picked").value = 0;
   load().catch((error) => setStatus("broken", { reason: error.message }));
 }
 
