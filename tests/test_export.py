@@ -19,7 +19,7 @@ from yzlin.storybook import openings, stories
 from yzlin.tokenizer import load_tokenizer, tokenizer_text, train_bpe
 from yzlin.tools.export import ASSETS, byte_letters, export, import_folder, measured, model_card, whole_folder
 
-SHIPPED = ROOT / "checkpoint" / "storyteller" / "checkpoint.pt"
+SHIPPED = "storyteller"
 CHINESE = "从前有一只小猫,住在河边的小房子里。它每天都去看鱼!「你好吗?」\n\n"
 
 
@@ -97,9 +97,12 @@ def test_the_modelling_file_has_the_code_of_the_model():
     theirs = definitions((ASSETS / "modeling_yzlin.py").read_text(encoding="utf-8"))
     for name in ("RMSNorm", "FlashAttention", "MLP", "Block"):
         assert theirs[name] == ours[name], f"copy {name} from yzlin/model.py into yzlin/tools/assets/modeling_yzlin.py"
-    assert method("YzlinForCausalLM", "features", ASSETS / "modeling_yzlin.py") == method(
-        "yzlinGPT", "features", ROOT / "yzlin" / "model.py"
-    ), "copy yzlinGPT.features into YzlinForCausalLM"
+    for name in ("embed", "features"):
+        theirs, ours = (
+            method("YzlinForCausalLM", name, ASSETS / "modeling_yzlin.py"),
+            method("yzlinGPT", name, ROOT / "yzlin" / "model.py"),
+        )
+        assert theirs == ours, f"copy yzlinGPT.{name} into YzlinForCausalLM"
     assert "yzlin." not in "".join(line for line in (ASSETS / "modeling_yzlin.py").open(encoding="utf-8") if "import" in line)
 
 

@@ -13,7 +13,6 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from yzlin import ROOT
 from yzlin.checkpoint import load_model
 from yzlin.generate import Decoder, encode_prompt, stream_ids
 from yzlin.model import ModelArgs, yzlinGPT
@@ -21,7 +20,7 @@ from yzlin.storybook import openings, stories
 from yzlin.tokenizer import load_tokenizer, train_bpe
 from yzlin.tools.page import asset, page, page_text
 
-SHIPPED = ROOT / "checkpoint" / "storyteller" / "checkpoint.pt"
+SHIPPED = "storyteller"
 CHINESE = "从前有一只小猫,住在河边的小房子里。它每天都去看鱼!「你好吗?」\n\n"
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(not NODE, reason="node is not installed")
@@ -296,7 +295,7 @@ def test_nothing_is_overwritten_and_bad_weights_are_refused(tmp_path):
 
 
 def test_command_line_page(tmp_path):
-    command = [sys.executable, "-m", "yzlin", "page", str(SHIPPED.parent), "--to", str(tmp_path / "deep" / "story.html")]
+    command = [sys.executable, "-m", "yzlin", "page", SHIPPED, "--to", str(tmp_path / "deep" / "story.html")]
     done = subprocess.run([*command, "--beginning", "One day"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "story.html: 4.0 MB" in done.stdout, done.stderr
     assert '"beginnings": ["One day"]' in (tmp_path / "deep" / "story.html").read_text(encoding="utf-8")

@@ -24,7 +24,7 @@ COMMANDS = {
         "a trained model as a Hugging Face folder, and back",
         ["storyteller --to my-model --onnx", "my-model --to checkpoint/back"],
     ),
-    "page": ("yzlin.tools.page", "one file in which a trained model tells stories in any browser", ["storyteller --to story.html"]),
+    "page": ("yzlin.tools.page", "one file in which a trained model tells stories", ["storyteller --to story.html"]),
     "bench": ("yzlin.tools.bench", "how fast a training step or a story is, done in several ways", ["", "--stories"]),
 }
 

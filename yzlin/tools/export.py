@@ -23,7 +23,6 @@ import tiktoken
 import torch
 from torch import Tensor, nn
 
-from yzlin import ROOT
 from yzlin.checkpoint import load_model, save_checkpoint
 from yzlin.generate import tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
@@ -37,14 +36,6 @@ NOT_GGUF = (
     "(its llama graph has SiLU built in, its GPT-2 has no gate)."
 )
 UNSEEN_SEED = 1_000_000  # of storybook stories that no training has seen
-
-
-def find_checkpoint(run: str | Path) -> Path:
-    """The checkpoint.pt of a run: its folder, its name under checkpoint/, or the file itself."""
-    for folder in (Path(run), ROOT / "checkpoint" / run):
-        if folder.is_dir():
-            return folder / "checkpoint.pt"
-    return Path(run)
 
 
 @contextmanager
@@ -80,7 +71,7 @@ def export(run: str | Path, folder: str | Path, onnx: bool = False) -> None:
     with extra():
         import transformers  # noqa: F401  (before any work is done: is it there?)
         from safetensors.torch import save
-    model, tokenizer, checkpoint = load_model(find_checkpoint(run))
+    model, tokenizer, checkpoint = load_model(run)
     with whole_folder(folder) as beside:
         # The head is the token embedding: it is stored once.
         weights = {name: weight.float().contiguous() for name, weight in model.state_dict().items() if name != "lm_head.weight"}
@@ -168,7 +159,7 @@ def write_tokenizer(folder: Path, tokenizer: tiktoken.Encoding, args: ModelArgs)
 
 
 class Logits(nn.Module):
-    """The forward pass without the checks of ids and lengths, which look at values and so cannot stand in an ONNX graph."""
+    """The forward pass without `embed`'s check of the ids: it looks at values, which an ONNX graph cannot do."""
 
     def __init__(self, model: yzlinGPT) -> None:
         super().__init__()

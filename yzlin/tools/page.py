@@ -17,10 +17,10 @@ from pathlib import Path
 import tiktoken
 import torch
 
-from yzlin.checkpoint import load_model
+from yzlin.checkpoint import checkpoint_path, load_model
 from yzlin.model import yzlinGPT
 from yzlin.storybook import openings
-from yzlin.tools.export import ASSETS, find_checkpoint
+from yzlin.tools.export import ASSETS
 from yzlin.tools.files import whole_file
 
 SCRIPTS = ("engine.js", "words.js", "page.js")
@@ -33,11 +33,10 @@ def page(run: str | Path, to: str | Path, beginnings: list[str] | None = None) -
     """
     if Path(to).exists():
         raise FileExistsError(f"{to} is there already: choose another --to, or delete it first.")
-    path = find_checkpoint(run)
-    model, tokenizer, _ = load_model(path)
+    model, tokenizer, _ = load_model(run)
     if beginnings is None:
         beginnings = [*openings(6), ""] if tokenizer.name == "storybook" else ["Once upon a time", ""]
-    html = page_text(model, tokenizer, path.resolve().parent.name, beginnings)
+    html = page_text(model, tokenizer, checkpoint_path(run).resolve().parent.name, beginnings)
     Path(to).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(to, "w") as file:
         file.write(html)

@@ -1,6 +1,6 @@
 """yzlinGPT for Hugging Face transformers. Self-contained: it needs torch and transformers, and nothing of the course.
 
-RMSNorm, FlashAttention, MLP, Block and `features` are those of yzlin/model.py, letter for letter; a test compares the
+RMSNorm, FlashAttention, MLP, Block, `embed` and `features` are those of yzlin/model.py, letter for letter; a test compares the
 syntax trees. Shapes: B batch, T tokens in the window, C channels (n_embed), H heads, V vocabulary.
 """
 
@@ -67,12 +67,23 @@ class FlashAttention(nn.Module):
         self.residual_dropout = nn.Dropout(args.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.heads(x)
+        dropout = self.dropout if self.training else 0.0
+        return self.join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True))
+
+    def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """x (B, T, C) -> queries, keys and values, (B, H, T, D) each. `start` is the position of the first token: learned
+        positions are in x already, so it does not matter here; an attention that turns q and k by position needs it.
+        """
         B, T, C = x.shape
         q, k, v = self.qkv_attention(x).split(C, dim=2)
-        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, H, T, D)
-        dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)  # (B, H, T, D)
-        y = y.transpose(1, 2).reshape(B, T, C)  # the heads side by side again
+        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))
+        return q, k, v
+
+    def join(self, y: Tensor) -> Tensor:
+        """What the heads fetched (B, H, T, D) -> side by side again and projected, (B, T, C)."""
+        B, H, T, D = y.shape
+        y = y.transpose(1, 2).reshape(B, T, H * D)
         return self.residual_dropout(self.context_projection(y))
 
 
@@ -130,19 +141,29 @@ class YzlinForCausalLM(PreTrainedModel, GenerationMixin):
         self.lm_head = nn.Linear(args.n_embed, args.vocab_size, bias=False)
         self.post_init()  # ties the head to the token embedding
 
-    def features(self, idx: Tensor) -> Tensor:
-        B, T = idx.shape
-        if T > self.args.block_size:
-            raise ValueError(f"{T} tokens do not fit the window of {self.args.block_size}: pass the last block_size of them.")
-        # On a GPU this look would make the host wait at every step.
+    def embed(self, idx: Tensor, start: int = 0) -> Tensor:
+        """Token ids (B, T) -> token plus position, (B, T, C). `start` is the position of the first token.
+
+        Raises ValueError on a window or an id out of range.
+        """
+        T = idx.shape[1]
+        if start + T > self.args.block_size:
+            raise ValueError(
+                f"{start + T} tokens do not fit the window of {self.args.block_size}: pass the last block_size of them."
+            )
+        # On a GPU this check would force a sync at every step.
         if idx.device.type == "cpu" and idx.numel() and not 0 <= int(idx.min()) <= int(idx.max()) < self.args.vocab_size:
             raise ValueError(
                 f"token ids run from {int(idx.min())} to {int(idx.max())}, but the vocabulary has the ids 0 to "
                 f"{self.args.vocab_size - 1}: use the tokenizer that the model was trained with."
             )
-        position = torch.arange(T, device=idx.device)
+        position = torch.arange(start, start + T, device=idx.device)
         x = self.transformer.token_embedding(idx) + self.transformer.position_embedding(position)
-        x = self.transformer.dropout(x)
+        return self.transformer.dropout(x)
+
+    def features(self, idx: Tensor) -> Tensor:
+        """Token ids (B, T) -> what the head reads (B, T, C)."""
+        x = self.embed(idx)
         for block in self.transformer.blocks:
             x = block(x)
         return self.transformer.norm(x)
