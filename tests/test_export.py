@@ -207,6 +207,24 @@ def test_ids_that_pad_the_vocabulary_are_never_drawn(tiny, home, tmp_path):
     assert told == list(stream_ids(model, tokenizer, idx[0].tolist(), max_tokens=30, temperature=0))
 
 
+@needs_transformers
+def test_a_checkpoint_of_the_original_project_can_be_exported(home, tmp_path):
+    """GPT-2's tokenizer without a word about it, one norm per block, a loss that is a tensor."""
+    torch.manual_seed(0)
+    args = ModelArgs(block_size=8, vocab_size=50304, n_layer=1, n_head=1, n_embed=4)
+    model = yzlinGPT(args).eval()
+    state = {"_orig_mod." + name: weight for name, weight in model.state_dict().items() if ".mlp_norm." not in name}
+    state = {name.replace(".attention_norm.", ".norm."): weight for name, weight in state.items()}
+    checkpoint = {"model": state, "model_args": asdict(args), "iter_num": 3, "best_val_loss": torch.tensor(1.5)}
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    export(tmp_path / "checkpoint.pt", tmp_path / "out")
+    theirs, tokenizer = load_exported(tmp_path / "out")
+    ids = tokenizer("Once", return_tensors="pt").input_ids
+    assert ids.tolist() == [[50256, 7454]]
+    torch.testing.assert_close(theirs(ids).logits, model(ids)[0], atol=0, rtol=0)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["yzlin"]["best_val_loss"] == 1.5
+
+
 @needs_onnx
 @pytest.mark.parametrize("which", ["tiny", "shipped"])
 def test_onnx_gives_the_logits_for_any_batch_and_length(which, tiny, home, tmp_path):

@@ -28,7 +28,7 @@ from yzlin.generate import tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import load_meta
 from yzlin.storybook import coherence, stories
-from yzlin.tokenizer import EOT, SPLIT_PATTERN, tokenizer_from_text
+from yzlin.tokenizer import EOT, SPLIT_PATTERN, save_tokenizer, tokenizer_from_text
 
 ASSETS = Path(__file__).parent / "assets"
 NOT_GGUF = (
@@ -92,9 +92,13 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 def config(args: ModelArgs, tokenizer: tiktoken.Encoding, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """config.json: the shape of the model, where its code lies, and what the way back needs to know of the run."""
-    kept = {key: checkpoint[key] for key in ("iter_num", "best_val_loss", "data") if key in checkpoint}
-    if not math.isfinite(kept.get("best_val_loss", 0.0)):
-        kept.pop("best_val_loss")  # JSON has no infinity
+    kept: dict[str, Any] = {}
+    if "iter_num" in checkpoint:
+        kept["iter_num"] = int(checkpoint["iter_num"])
+    if math.isfinite(loss := float(checkpoint.get("best_val_loss", math.inf))):  # JSON has no infinity
+        kept["best_val_loss"] = loss  # the original project keeps a tensor
+    if "data" in checkpoint:
+        kept["data"] = dict(checkpoint["data"])
     return {
         "architectures": ["YzlinForCausalLM"],
         "auto_map": {
@@ -134,14 +138,15 @@ def write_tokenizer(folder: Path, tokenizer: tiktoken.Encoding, args: ModelArgs)
         from tokenizers.processors import TemplateProcessing
         from transformers.convert_slow_tokenizer import TikTokenConverter
 
-    class Converter(TikTokenConverter):
-        """The ranks as they are in memory: tiktoken's reader of files caches them in a shared folder, under their path."""
-
-        @staticmethod
-        def load_tiktoken_bpe(tiktoken_url: str) -> dict[bytes, int]:
-            return {tokenizer.decode_single_token_bytes(rank): rank for rank in range(tokenizer.eot_token)}
-
-    converted = Converter(vocab_file="in memory", pattern=SPLIT_PATTERN, extra_special_tokens=[EOT]).converted()
+    ranks, cache = folder / "ranks.tiktoken", os.environ.get("TIKTOKEN_CACHE_DIR")
+    save_tokenizer(tokenizer, ranks)
+    os.environ["TIKTOKEN_CACHE_DIR"] = ""  # else tiktoken keeps a copy in a shared folder, where it is found by its path alone
+    try:
+        names = dict.fromkeys(("extra_special_tokens", "additional_special_tokens"), [EOT])  # the second before transformers 5
+        converted = TikTokenConverter(str(ranks), pattern=SPLIT_PATTERN, **names).converted()
+    finally:
+        os.environ.pop("TIKTOKEN_CACHE_DIR") if cache is None else os.environ.update(TIKTOKEN_CACHE_DIR=cache)
+        ranks.unlink()
     start = [(EOT, tokenizer.eot_token)]
     converted.post_processor = TemplateProcessing(single=f"{EOT} $A", pair=f"{EOT} $A {EOT} $B", special_tokens=start)
     converted.save(str(folder / "tokenizer.json"))
@@ -242,7 +247,7 @@ def model_card(
     values["parameters"] = f"{sum(weight.numel() for weight in model.parameters()):,}"
     values |= {key: f"{value:,}" for key, value in asdict(args).items()}
     values |= {"n_vocab": f"{tokenizer.n_vocab:,}", "tokenizer": tokenizer.name}
-    values["iterations"] = f"{checkpoint['iter_num']:,}" if "iter_num" in checkpoint else "an unknown number of"
+    values["iterations"] = f"{int(checkpoint['iter_num']):,}" if "iter_num" in checkpoint else "an unknown number of"
     values["onnx"] = (
         "`model.onnx` takes `input_ids` (batch, length) and gives `logits`; both sizes are free, up to the window."
         if with_onnx
@@ -272,12 +277,12 @@ def import_folder(source: str | Path, folder: str | Path) -> None:
         state = {name: weight.float() for name, weight in load_file(source / "model.safetensors").items()}
         state.setdefault("lm_head.weight", state["transformer.token_embedding.weight"])
         yzlinGPT(args).load_state_dict(state)  # does it fit?
-        run = dict(values.get("yzlin", {}))
-        name, text = run.pop("tokenizer", "exported"), ranks_text(source / "tokenizer.json")
+        run = {key: value for key, value in values.get("yzlin", {}).items() if key in ("iter_num", "best_val_loss", "data")}
+        name, text = str(values.get("yzlin", {}).get("tokenizer", "exported")), ranks_text(source / "tokenizer.json")
         tokenizer_from_text(name, text)
     except KeyError as error:
         raise ValueError(f"{source} is not a folder that this course can read: it lacks {error}.") from error
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(f"{source} is not a folder that this course can read: {reason}.") from error
     with whole_folder(folder) as beside:

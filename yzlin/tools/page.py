@@ -96,5 +96,5 @@ def main(options: argparse.Namespace) -> int:
     size = Path(options.to).stat().st_size / 1e6
     print(f"{options.to}: {size:.1f} MB. Open it with a double click, or send it to a phone.")
     if size > 100:
-        print("A page of this size takes a computer some seconds to open, and is too large for most phones.")
+        print("This is too large for most phones; a computer needs a while to open it, and writes slowly past the window.")
     return 0

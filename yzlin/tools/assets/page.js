@@ -234,7 +234,7 @@ function startPage() {
     document.title = say("title");
     for (const node of document.querySelectorAll("[data-word]")) node.textContent = say(node.dataset.word);
     element("language").lang = language === "zh" ? "en" : "zh";
-    const parts = (size) => (given.parameters / size).toLocaleString(language, { maximumSignificantDigits: 2 });
+    const parts = (size) => (given.parameters / size).toLocaleString(language, { maximumSignificantDigits: 3 });
     element("about").textContent = say("about", { name: given.name, millions: parts(1e6), tenThousands: parts(1e4) });
     options(element("picked"), [[say("own"), "own"], ...given.beginnings.map((text, i) => [text || say("nothing"), i])]);
     const numbers = (count) => Array.from({ length: count }, (_, i) => [number(i + 1), i]);
