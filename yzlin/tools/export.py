@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import shutil
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -306,9 +307,10 @@ def byte_letters() -> list[str]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
+    parser.description = textwrap.fill(
         "Writes a Hugging Face folder: AutoModelForCausalLM.from_pretrained(FOLDER, trust_remote_code=True) reads it. "
-        "Given such a folder instead of a run, it goes the other way and writes a run. " + NOT_GGUF
+        "Given such a folder instead of a run, it goes the other way and writes a run. " + NOT_GGUF,
+        width=80,
     )
     parser.add_argument("run", help="a run: its name under checkpoint/, its folder or checkpoint.pt; or an exported folder")
     parser.add_argument("--to", required=True, metavar="FOLDER", help="the folder to make; it must not be there yet")
