@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from test_same_code import definitions
 
 from yzlin import ROOT
 from yzlin.checkpoint import load_checkpoint, load_model, save_checkpoint
@@ -17,7 +16,7 @@ from yzlin.generate import encode_prompt, stream_ids
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.storybook import openings, stories
 from yzlin.tokenizer import load_tokenizer, tokenizer_text, train_bpe
-from yzlin.tools.export import ASSETS, byte_letters, export, import_folder, measured, model_card, whole_folder
+from yzlin.tools.export import byte_letters, export, import_folder, measured, model_card, whole_folder
 
 SHIPPED = "storyteller"
 CHINESE = "从前有一只小猫,住在河边的小房子里。它每天都去看鱼!「你好吗?」\n\n"
@@ -90,30 +89,6 @@ def all_kinds_of_text() -> str:
     pieces = [story.text + "\n" for story in stories(240, seed=4)] + [CHINESE] * 400 + odd * 40
     order = torch.randperm(len(pieces), generator=generator).tolist()
     return "".join(pieces[i] for i in order) + "  "
-
-
-def test_the_modelling_file_has_the_code_of_the_model():
-    ours = definitions((ROOT / "yzlin" / "model.py").read_text(encoding="utf-8"))
-    theirs = definitions((ASSETS / "modeling_yzlin.py").read_text(encoding="utf-8"))
-    for name in ("RMSNorm", "FlashAttention", "MLP", "Block"):
-        assert theirs[name] == ours[name], f"copy {name} from yzlin/model.py into yzlin/tools/assets/modeling_yzlin.py"
-    for name in ("embed", "features"):
-        theirs, ours = (
-            method("YzlinForCausalLM", name, ASSETS / "modeling_yzlin.py"),
-            method("yzlinGPT", name, ROOT / "yzlin" / "model.py"),
-        )
-        assert theirs == ours, f"copy yzlinGPT.{name} into YzlinForCausalLM"
-    assert "yzlin." not in "".join(line for line in (ASSETS / "modeling_yzlin.py").open(encoding="utf-8") if "import" in line)
-
-
-def method(name: str, wanted: str, path) -> str:
-    """The syntax tree of one method, without docstring and type hints."""
-    import ast
-
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    (code,) = (node for node in found.body if isinstance(node, ast.FunctionDef) and node.name == wanted)
-    return definitions(ast.unparse(code))[wanted]
 
 
 @needs_transformers
