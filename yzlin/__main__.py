@@ -19,6 +19,12 @@ COMMANDS = {
         ["--preset cpu", "--preset cpu --max_iters 2000 --out checkpoint/mine", "--init_from resume --out checkpoint/mine"],
     ),
     "generate": ("yzlin.generate", "a trained model tells a story", ["", "--checkpoint checkpoint/mine 'Once upon a time'"]),
+    "export": (
+        "yzlin.tools.export",
+        "a trained model as a Hugging Face folder, and back",
+        ["storyteller --to my-model --onnx", "my-model --to checkpoint/back"],
+    ),
+    "page": ("yzlin.tools.page", "one file in which a trained model tells stories", ["storyteller --to story.html"]),
     "bench": ("yzlin.tools.bench", "how fast a training step or a story is, done in several ways", ["", "--stories"]),
 }
 
