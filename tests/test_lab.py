@@ -17,7 +17,7 @@ PRINTED = {"output_type": "stream", "name": "stdout", "text": ["printed\n"]}
 
 def cell(name, source, **more):
     common = {"id": name, "metadata": {}, "source": source, **more}
-    if name.startswith("m-"):
+    if str(name).startswith("m-"):
         return {"cell_type": "markdown", **common}
     return {"cell_type": "code", "outputs": [PRINTED], "execution_count": 1, **common}
 
@@ -153,13 +153,19 @@ def test_a_damaged_record_is_a_sentence_and_costs_nothing(course, record):
     assert hand_out(originals, workspace) == [] and len(texts(workspace)) == 3
 
 
-def test_a_copy_that_is_no_notebook_any_more_stays_as_it_is(course):
+NO_NOTEBOOKS = ['{"cells": [{"sour', "", "[]", '{"cells": 3}', '{"cells": [3]}', '{"cells": [{"id": "c0"}]}', "\x00\xff"]
+NO_NOTEBOOKS += [json.dumps(notebook(cell("c0", "a"), cell("c0", "b"))), json.dumps(notebook(cell(["c0"], "a")))]
+NO_NOTEBOOKS += [json.dumps(notebook({**cell("c0", "a"), "source": 3})), json.dumps(notebook({**cell("c0", "a"), "id": 3}))]
+
+
+@pytest.mark.parametrize("damaged", NO_NOTEBOOKS, ids=range(len(NO_NOTEBOOKS)))
+def test_a_copy_that_is_not_a_notebook_any_more_stays_as_it_is(course, damaged):
     originals, workspace = course
-    (workspace / "02_batches.ipynb").write_text('{"cells": [{"sour')
+    (workspace / "02_batches.ipynb").write_bytes(damaged.encode("latin-1"))
     write(originals / "02_batches.ipynb", "version 2")
     (said,) = hand_out(originals, workspace)
     assert "cannot be read as a notebook" in said and sources(workspace / "02_batches.newer.ipynb") == ["version 2"]
-    assert (workspace / "02_batches.ipynb").read_text() == '{"cells": [{"sour'
+    assert (workspace / "02_batches.ipynb").read_bytes() == damaged.encode("latin-1")
 
 
 def test_one_notebook_that_fails_does_not_keep_the_others(course):
@@ -258,7 +264,10 @@ def test_a_lecturer_gets_fresh_copies_with_outputs(course, tmp_path):
     write(copied, "original", cell("empty", ""))  # run and saved
     assert lay_out(originals, lecture) == []
     write(copied, "written in the lecture")
-    (said,) = lay_out(originals, lecture)
+    (originals / "01_text.ipynb").write_text("<<<<<<< HEAD")
+    damaged, said = lay_out(originals, lecture)
+    assert damaged.startswith("01_text.ipynb could not be laid out: 01_text.ipynb is damaged")
+    (originals / "01_text.ipynb").unlink()
     assert said == "02_batches.ipynb was changed in the last lecture: that copy is kept as 02_batches.kept.ipynb."
     assert texts(lecture) == {
         **texts(originals),

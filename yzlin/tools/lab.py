@@ -118,22 +118,28 @@ def lay_out(originals: Path, lecture: Path) -> list[str]:
     given, said = read_record(lecture / GIVEN)
     for original, name in notebooks(originals):
         copy = lecture / name
-        now = fingerprints(read_notebook(original))
-        if copy.exists():
-            try:
-                worked_on = edited(read_notebook(copy), given.get(name, now))
-            except ValueError:
-                worked_on = True
-            if worked_on:
+        try:
+            now = fingerprints(read_notebook(original))
+            if copy.exists() and written_on(copy, given.get(name, now)):
                 kept = free_name(copy, "kept")
                 copy.rename(kept)
                 said.append(f"{name} was changed in the last lecture: that copy is kept as {kept.name}.")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(copy) as file, original.open("rb") as source:
-            shutil.copyfileobj(source, file)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(copy) as file, original.open("rb") as source:
+                shutil.copyfileobj(source, file)
+        except (OSError, ValueError) as error:
+            said.append(f"{name} could not be laid out: {error}.")
+            continue
         given[name] = now
-        write_record(given, lecture / GIVEN)
+    write_record(given, lecture / GIVEN)
     return said
+
+
+def written_on(copy: Path, given: Given) -> bool:
+    try:
+        return edited(read_notebook(copy), given)
+    except ValueError:
+        return True
 
 
 def notebooks(originals: Path) -> Iterator[tuple[Path, str]]:
