@@ -25,12 +25,13 @@ browser: $(VENV)/ready
 	$(BIN)/python -m pytest tests/browser
 
 # Made again only when what is to be installed has changed, and from the ground up where the Python in it does not run any more.
-# Linux without an NVIDIA card gets torch's CPU build, some gigabytes smaller. Where PyTorch's own index is out of reach,
-# the step after it takes torch from where pip takes everything else.
+# A new pip shows how far it is, an old one is silent for minutes. Linux without an NVIDIA card gets torch's CPU build, some
+# gigabytes smaller; where PyTorch's own index is out of reach, the last step takes torch from where it takes everything else.
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "This is Python " + sys.version.split()[0] + ". The course needs 3.10 or newer: make lab PYTHON=python3.12, for example.")'
 	@$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing about 120 packages. The last step, 'Installing collected packages', may take a minute without a word."
+	@echo "Installing about 120 packages, some 400 MB on Linux without an NVIDIA card. This is done once."
+	@$(INSTALL) --upgrade pip || echo "Going on with the pip that is there."
 	@if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 	    $(INSTALL) --timeout 15 --retries 1 --no-deps --index-url $(CPU_BUILDS) $(TORCH) || echo "Going on without $(CPU_BUILDS)."; \
 	fi
