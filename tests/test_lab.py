@@ -124,7 +124,7 @@ def test_a_clash_leaves_the_other_cells_up_to_date(course):
     write(workspace / "02_batches.ipynb", "text", "my answer")
     write(originals / "02_batches.ipynb", "better text", "better stub")
     (said,) = hand_out(originals, workspace)
-    assert "1 cell of yours" in said
+    assert "In 1 cell it says" in said
     assert sources(workspace / "02_batches.ipynb") == ["better text", "my answer"]
     assert sources(workspace / "02_batches.newer.ipynb") == ["better text", "better stub"]
 

@@ -77,8 +77,8 @@ def bring_up_to_date(mine: Path, newer: Notebook, given: Given, name: str) -> It
         write_notebook(merged.notebook, mine)
     if merged.clashes:
         yield (
-            f"{name} has a newer original, and {number_of_cells(merged.clashes)} of yours say something else. "
-            f"Yours stay as they are; the newer notebook is beside yours as {beside.name}."
+            f"{name} has a newer original. In {number_of_cells(merged.clashes)} it says something else than what you wrote: "
+            f"yours stays, and the newer notebook is beside yours as {beside.name}."
         )
     elif merged.new and edited(merged.notebook, fingerprints(newer)):
         yield f"{name} is brought up to date in {number_of_cells(merged.new)}; what you wrote is as it was."
