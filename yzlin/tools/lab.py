@@ -207,9 +207,8 @@ def server_arguments(folder: str, rest: list[str]) -> list[str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lecture", action="store_true", help="open fresh copies in lecture/, with all their outputs")
-    parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.set_defaults(rest=[])  # every other option, as --port 9999; it goes on to JupyterLab
-    parser.epilog = "Every other option goes on to JupyterLab, as --port 9999."
+    parser.add_argument("--no-browser", action="store_true", help="only print the address; other options go to JupyterLab, as --port 9999")
+    parser.set_defaults(rest=[])  # the other options
 
 
 def main(options: argparse.Namespace) -> int:
