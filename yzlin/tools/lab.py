@@ -207,7 +207,8 @@ def server_arguments(folder: str, rest: list[str]) -> list[str]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lecture", action="store_true", help="open fresh copies in lecture/, with all their outputs")
-    parser.add_argument("--no-browser", action="store_true", help="only print the address; other options go to JupyterLab, as --port 9999")
+    only = "only print the address; all other options go on to JupyterLab, as --port 9999"
+    parser.add_argument("--no-browser", action="store_true", help=only)
     parser.set_defaults(rest=[])  # the other options
 
 
