@@ -19,6 +19,11 @@ COMMANDS = {
         ["--preset cpu", "--preset cpu --max_iters 2000 --out checkpoint/mine", "--init_from resume --out checkpoint/mine"],
     ),
     "generate": ("yzlin.generate", "a trained model tells a story", ["", "--checkpoint checkpoint/mine 'Once upon a time'"]),
+    "record": (
+        "yzlin.tools.record",
+        "a run with its record: machine, speed, memory, energy, curves",
+        ["--preset cuda", "--preset cuda --minutes 55", "--preset cpu --max_iters 300 --out checkpoint/recorded"],
+    ),
     "bench": ("yzlin.tools.bench", "how fast a training step or a story is, done in several ways", ["", "--stories"]),
 }
 
