@@ -97,16 +97,17 @@ def test_the_panels_follow_the_run(monkeypatch):
     plot = LossPlot(shown=False)
     assert titles(plot) == []
     plot(row(0, val_loss=8.0, coherence=0.0))
-    assert titles(plot) == ["loss (nats a token)", "coherent stories (share)", "learning rate"]
+    assert titles(plot) == ["loss (nats a token)", "coherent stories (share)", "learning rate x 1,000"]
     plot(row(10))
     plot.update()
-    assert titles(plot) == ["loss (nats a token)", "coherent stories (share)", "learning rate", "gradient norm", "tokens/s"]
+    assert titles(plot)[2:] == ["learning rate x 1,000", "gradient norm", "tokens/s"]
     monkeypatch.setattr(plots, "gpu_memory", lambda: 3.5)
     other = LossPlot(shown=False, device="cuda", bytes_per_token=4.0, peak_tokens=400.0)
     for number in (0, 10):
         other(row(number, val_loss=8.0))
     other.update()
-    assert titles(other)[1:] == ["val: bits per byte", "learning rate", "gradient norm", "tokens/s, MFU 25%", "GPU memory (GB)"]
+    assert titles(other)[1:3] == ["val: bits per byte", "learning rate x 1,000"]
+    assert titles(other)[3:] == ["gradient norm", "tokens/s, MFU 25%", "GPU memory (GB)"]
     bits = other.axes[1].get_lines()[0].get_ydata()
     assert bits == pytest.approx([8.0 / 0.693147 / 4.0] * 2, rel=1e-5)
     for axis in (*plot.axes, *other.axes):

@@ -16,7 +16,7 @@ import torch
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 from torch import Tensor
 
 from yzlin.model import yzlinGPT
@@ -107,7 +107,8 @@ class LossPlot:
     """
 
     first = 12  # pictures that are drawn every `seconds`, so that a run of half a minute shows ten and more
-    share = 0.01  # of the run's time, at most, that goes into drawing from then on
+    share = 0.01  # of the run's time, at most, that goes into drawing from then on,
+    longest = 60.0  # but never more than these seconds without a picture
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class LossPlot:
         self.began = self.began or (now, row["iter"])
         if self.device.type == "cuda" and (used := gpu_memory()) is not None:
             self.memory.append((row["tokens"] / 1e6, used))
-        pause = self.seconds if self.frames < self.first else max(self.seconds, self.cost / self.share)
+        pause = self.seconds if self.frames < self.first else max(self.seconds, min(self.cost / self.share, self.longest))
         if self.frames == 1 or row["iter"] == self.max_iters or now - self.drawn >= pause:
             self.update()
 
@@ -188,6 +189,8 @@ class LossPlot:
             return self.memory
         if column == "bits":
             return [(x, y / math.log(2) / self.bytes_per_token) for x, y in self.points("val_loss")]
+        if column == "lr":
+            return [(row["tokens"] / 1e6, 1000 * row["lr"]) for row in self.rows]
         first = 1 if column in ("grad_norm", "tokens_per_s") else 0
         rows = [row for row in self.rows if row["iter"] >= first and row.get(column) is not None]
         return [(row["tokens"] / 1e6, row[column]) for row in rows]
@@ -199,7 +202,8 @@ class LossPlot:
         second = {"bits": "val: bits per byte"} if self.bytes_per_token else {}
         if any(row.get("coherence") is not None for row in self.rows):
             second = {"coherence": "coherent stories (share)"}
-        small = {"lr": "learning rate", "grad_norm": "gradient norm", "tokens_per_s": "tokens/s", "memory": "GPU memory (GB)"}
+        small = {"lr": "learning rate x 1,000", "grad_norm": "gradient norm", "tokens_per_s": "tokens/s"}
+        small["memory"] = "GPU memory (GB)"
         small = {column: title for column, title in small.items() if self.points(column)}
         if self.peak_tokens and "tokens_per_s" in small:
             share = self.points("tokens_per_s")[-1][1] / self.peak_tokens
@@ -224,7 +228,9 @@ class LossPlot:
             elif column == "coherence":
                 axis.set_ylim(-0.03, 1.03)
             elif column in ("tokens_per_s", "memory", "bits"):
-                axis.set_ylim(bottom=0)
+                axis.set_ylim(0, 1.1 * max(y for _, y in self.points(column)) or 1)
+            if column == "tokens_per_s":
+                axis.yaxis.set_major_formatter(EngFormatter(sep=""))  # 15k: the margins are fixed
         self.line.set_text(self.status())
         self.page.texts[0].set_text(self._story())
 

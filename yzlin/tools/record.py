@@ -174,7 +174,7 @@ def page(record: dict[str, Any]) -> str:
     there, done = record["machine"], f"{record['iterations']:,} of {record['max_iters']:,}"
     energy = "not measured" if record["kwh"] is None else f"{record['kwh']:.3f} kWh, the GPU alone"
     what = "tensors on the GPU" if there["device"] == "cuda" else "the whole process"
-    speed, mfu = record["tokens_per_s"] or 0, record["mfu"] or 0
+    speed, mfu, slices = record["tokens_per_s"] or 0, record["mfu"] or 0, len(record["slices"])
     rows = {
         "machine": f"{there.get('gpu', there['processor'])}, {there['cores']} cores, {there['threads']} threads",
         "system": there["system"],
@@ -183,7 +183,7 @@ def page(record: dict[str, Any]) -> str:
         "tokens": f"{record['tokens']:,}",
         "dtype, compile": f"{record['dtype']}, {record['train_args']['compile']}",
         "minutes of steps": record["minutes_of_steps"],
-        "minutes in all": f"{record['minutes_in_all']} in {len(record['slices'])} slices",
+        "minutes in all": f"{record['minutes_in_all']} in {slices} slice{'s' if slices > 1 else ''}",
         "tokens a second (median)": f"{speed:,.0f}",
         "MFU": f"{mfu:.1%} of {record['peak_flops'] / 1e12:.2f} TFLOP/s ({record['peak_from']})",
         "most memory": f"{record['peak_memory_bytes'] / 1e9:.2f} GB ({what})",
