@@ -18,6 +18,11 @@ COMMANDS = {
         "token files -> a trained model",
         ["--preset cpu", "--preset cpu --max_iters 2000 --out checkpoint/mine", "--init_from resume --out checkpoint/mine"],
     ),
+    "record": (
+        "yzlin.tools.record",
+        "a run with its record: machine, speed, memory, energy, curves",
+        ["--preset cuda", "--preset cuda --minutes 55", "--preset cpu --max_iters 300 --out checkpoint/recorded"],
+    ),
     "generate": ("yzlin.generate", "a trained model tells a story", ["", "--checkpoint checkpoint/mine 'Once upon a time'"]),
     "export": (
         "yzlin.tools.export",

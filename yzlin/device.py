@@ -68,16 +68,19 @@ def autocast(device: torch.device, dtype: str):
 def compiled(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str) -> nn.Module:
     """The model through torch.compile, or the model itself, with one sentence, where that does not work.
 
-    Compiles now, forward and backward and under autocast as in training, so that what is missing shows now and the
-    first step is as fast as the others. Leaves no gradient behind, and the random state as it was.
+    batch: x and y, int64 ids (B, T), as in training. Compiles now, forward and backward, in training mode and under the
+    autocast of `dtype`, so that what is missing shows now and the first step is as fast as the others: it runs the graph
+    that is compiled here. Leaves no gradient behind, and the random state as it was.
     """
     device = batch[0].device
+    x, y = batch
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             fast = torch.compile(model)
-            with autocast(device, dtype):
-                loss = fast(*batch)[1]
-            loss.backward()
+            for ids in (x, x // 2):  # other ids: what differs from batch to batch is compiled anew, once, and here
+                with autocast(device, dtype):
+                    loss = fast(ids, y)[1]
+                loss.backward()
         return fast
     except Exception as error:  # a missing compiler shows in many forms
         print(f"torch.compile does not work here ({type(error).__name__}), so the model runs uncompiled: slower, but equal.")

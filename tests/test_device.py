@@ -1,0 +1,91 @@
+"""The device: what is compiled before training is what training runs; a machine without a compiler trains all the same."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from yzlin import device
+from yzlin.device import autocast, compiled, pick_device, pick_dtype
+from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.presets import PRESETS
+from yzlin.train import train
+
+TINY = ModelArgs(block_size=8, vocab_size=32, n_layer=1, n_head=1, n_embed=8)
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """Every graph that torch.compile hands to its compiler: a stub that counts them and runs them as they are."""
+    seen = []
+    torch_compile = torch.compile
+
+    def count(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(device.torch, "compile", lambda model: torch_compile(model, backend=count))
+    yield seen
+    torch._dynamo.reset()
+
+
+def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(4, 32, (2, 9), generator=generator)  # 0 and 1 are special to the compiler
+    return ids[:, :-1], ids[:, 1:]
+
+
+def test_the_graph_that_is_trained_is_the_one_compiled_before(graphs):
+    model = yzlinGPT(TINY)
+    fast = compiled(model, batch(0), "bfloat16")
+    ready = len(graphs)
+    assert ready > 0 and all(p.grad is None for p in model.parameters())
+    for seed in range(1, 5):
+        with autocast(torch.device("cpu"), "bfloat16"):
+            loss = fast(*batch(seed))[1]
+        loss.backward()
+    assert len(graphs) == ready  # nothing was compiled while training
+    fast(*batch(1))  # a control: without autocast it is another graph, and the stub sees it
+    assert len(graphs) > ready
+
+
+def test_the_first_speed_leaves_compilation_out(graphs, book_data, tmp_path):
+    """In a whole run all graphs are compiled when the first row is written: its lap begins after that."""
+    shape = dict(n_layer=1, n_head=1, n_embed=8, block_size=16, batch_size=2, accumulation=2, dropout=0.1)
+    schedule = dict(max_iters=4, eval_interval=2, eval_iters=1, eval_stories=0, log_interval=1)
+    machine = dict(device="cpu", dtype="bfloat16", compile=True)
+    args = replace(PRESETS["cpu"], data=str(book_data), out=str(tmp_path / "run"), **shape, **schedule, **machine)
+    seen = []
+    train(args, on_log=lambda row: seen.append((row["iter"], row["tokens_per_s"], len(graphs))), progress=False)
+    assert [number for number, _, _ in seen] == [0, 1, 2, 3, 4]
+    assert seen[0][1] is None and all(speed > 0 for _, speed, _ in seen[1:])
+    assert {count for _, _, count in seen} == {len(graphs)} and graphs
+
+
+def test_compiling_leaves_the_random_numbers_as_they_were(graphs):
+    torch.manual_seed(0)
+    model = yzlinGPT(replace(TINY, dropout=0.5))
+    before = torch.get_rng_state()
+    compiled(model, batch(0), "float32")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_compiler_the_model_is_trained_as_it_is(monkeypatch, capsys):
+    def missing(model):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(device.torch, "compile", missing)
+    model = yzlinGPT(TINY)
+    assert compiled(model, batch(0), "float32") is model
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_is_not_there_is_named():
+    with pytest.raises(ValueError, match="not known"):
+        pick_device("abacus")
+    with pytest.raises(ValueError, match="not there on this machine"):
+        pick_device("cuda:99")
+    with pytest.raises(ValueError, match="dtype float8"):
+        pick_dtype("float8", torch.device("cpu"))
+    assert pick_dtype("float16", torch.device("cpu")) == "float16"

@@ -1,0 +1,70 @@
+"""The record of a run: slices that go on, and numbers that agree with the log and with a hand count."""
+
+import json
+import sys
+import time
+
+import pytest
+import torch
+
+from yzlin.__main__ import main
+from yzlin.runs import read_log
+from yzlin.tools import record
+
+CPU = torch.device("cpu")
+TINY = "--n_layer 1 --n_head 1 --n_embed 16 --block_size 16 --batch_size 2 --max_iters 6 --eval_interval 3 --eval_iters 1"
+
+
+@pytest.fixture
+def run(book_data, tmp_path, monkeypatch):
+    """A folder, and the command that records a tiny run in it."""
+    monkeypatch.setattr(record, "peak_flops", lambda device: (1e12, "a number of this test"))
+    out = tmp_path / "run"
+    words = f"record --preset cpu {TINY} --eval_stories 2 --log_interval 1 --device cpu --dtype float32".split()
+    return out, [*words, "--data", str(book_data), "--out", str(out)]
+
+
+def test_a_run_in_slices_ends_where_an_unbroken_one_ends(run, capsys):
+    out, command = run
+    calls = 0
+    while calls < 10:  # a slice ends at the first row after its minutes: here at each
+        calls += 1
+        assert main([*command, "--minutes", "0.00001"]) == 0
+        found = json.loads((out / "record.json").read_text(encoding="utf-8"))
+        if found["finished"]:
+            break
+        assert "the same command goes on" in capsys.readouterr().out
+    assert calls > 2 and len(found["slices"]) == calls
+    assert [row["iter"] for row in read_log(out / "log.csv")] == [0, 1, 2, 3, 4, 5, 6]
+    assert found["iterations"] == 6 and found["tokens"] == 6 * 2 * 16 and found["dtype"] == "float32"
+    # 6 FLOPs for each weight but the positions' (V and 16 channels, a block of 16 x 16 x 16, three norms), and attention
+    flops = 6 * (3198 * 16 + 16 * 16**2 + 3 * 16) + 12 * 16 * 16
+    assert found["mfu"] == pytest.approx(found["tokens_per_s"] * flops / 1e12)
+    assert found["kwh"] is None
+    text = (out / "record.md").read_text(encoding="utf-8")
+    assert "| energy | not measured |" in text and f"torch {torch.__version__}" in text and "6 of 6" in text
+    assert (out / "record.png").read_bytes().startswith(b"\x89PNG")
+    assert main(command) == 0 and "finished" in capsys.readouterr().out
+    assert len(json.loads((out / "record.json").read_text(encoding="utf-8"))["slices"]) == calls
+
+
+def test_energy_is_power_times_time():
+    """A command that says 100 watts, ten times in a second, between words that are no numbers."""
+    code = "import time\nprint('[N/A]', flush=True)\nfor _ in range(10):\n print(100.0, flush=True); time.sleep(0.1)"
+    start = time.monotonic()
+    with record.PowerMeter(CPU, [sys.executable, "-c", code]) as meter:
+        meter.process.wait()
+        meter.thread.join()
+    most = 100 * (time.monotonic() - start) / 3.6e6
+    assert meter.readings == 10 and 50 / 3.6e6 < meter.kwh <= most  # at least half a second of 100 watts
+
+
+def test_without_a_gpu_energy_is_not_measured():
+    with record.PowerMeter(CPU) as meter:
+        pass
+    assert meter.command is None and meter.kwh is None
+
+
+def test_minutes_must_be_positive(run, capsys):
+    assert main([*run[1], "--minutes", "0"]) == 2
+    assert "choose a number above 0" in capsys.readouterr().err
