@@ -54,7 +54,9 @@ def main(argv: list[str] | None = None) -> int:
             )
             if name in argv[:1]:  # only the command that runs is imported: `doctor` must work where torch is broken
                 importlib.import_module(module).add_arguments(subparser)
-        options = parser.parse_args(argv)
+        options, options.rest = parser.parse_known_args(argv)
+        if options.rest and options.command != "lab":  # what `lab` does not know goes on to JupyterLab
+            parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
         return importlib.import_module(COMMANDS[options.command][0]).main(options)
     except KeyboardInterrupt:
         say("\nInterrupted.")
