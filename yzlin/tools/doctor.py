@@ -19,7 +19,7 @@ from typing import Any
 
 from yzlin import ROOT
 
-SHIPPED_MODELS = ("storyteller",)  # the folders of checkpoint/ that come with the course
+SHIPPED_MODELS = ("storyteller", "tinystories")  # the folders of checkpoint/ that come with the course
 INSTALL = "run `make lab`, or `pip install -c constraints.txt -e .`"
 Finding = tuple[bool, str]  # ok or not, and the line to print
 
