@@ -45,16 +45,13 @@ def pick_dtype(wanted: str, device: torch.device) -> str:
 
 def bfloat16_gain(size: int = 512, rounds: int = 20) -> float:
     """How many times faster a bfloat16 matrix product is than a float32 one on this CPU: a probe of some milliseconds."""
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(size, size).to(dtype)
-        a @ a  # warm-up
-        laps = []
-        for _ in range(rounds):
+    factors = {dtype: torch.randn(size, size).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    seconds = dict.fromkeys(factors, float("inf"))
+    for _ in range(rounds + 1):  # in turns: a busy moment then slows both; the first round warms up and is never the fastest
+        for dtype, a in factors.items():
             start = time.perf_counter()
             a @ a
-            laps.append(time.perf_counter() - start)
-        seconds[dtype] = min(laps)
+            seconds[dtype] = min(seconds[dtype], time.perf_counter() - start)
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
