@@ -107,8 +107,7 @@ class LossPlot:
     """
 
     first = 12  # pictures that are drawn every `seconds`, so that a run of half a minute shows ten and more
-    share = 0.01  # of the run's time, at most, that goes into drawing from then on,
-    longest = 60.0  # but never more than these seconds without a picture
+    share = 0.01  # of the run's time, at most, that goes into drawing from then on
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class LossPlot:
         self.began = self.began or (now, row["iter"])
         if self.device.type == "cuda" and (used := gpu_memory()) is not None:
             self.memory.append((row["tokens"] / 1e6, used))
-        pause = self.seconds if self.frames < self.first else max(self.seconds, min(self.cost / self.share, self.longest))
+        pause = self.seconds if self.frames < self.first else max(self.seconds, self.cost / self.share)
         if self.frames == 1 or row["iter"] == self.max_iters or now - self.drawn >= pause:
             self.update()
 
