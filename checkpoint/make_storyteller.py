@@ -2,8 +2,9 @@
 
     python checkpoint/make_storyteller.py
 
-Trains the cpu preset for longer (24 minutes by the log of the shipped run, on two cores that were not idle), then lets each saved snapshot tell stories and counts which
-facts they keep. Leaves checkpoint/storyteller: checkpoint.pt (without optimizer state), log.csv, milestones.csv.
+Trains the cpu preset for longer (24 minutes by the log of the shipped run, on two cores that were not idle), then lets each
+saved snapshot tell stories and counts which facts they keep. Leaves checkpoint/storyteller: checkpoint.pt (without
+optimizer state), log.csv, milestones.csv.
 """
 
 import csv
