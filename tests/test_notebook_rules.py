@@ -1,6 +1,7 @@
 """Rules that every notebook keeps and that can be read off its file."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from yzlin import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 SOLUTIONS = [path for path in NOTEBOOKS if path.parent.name == "solutions"]
+BARE = re.compile(r": *(True|False)\b|^(True|False)$")  # a claim whose number is not shown
 NAMES = [path.relative_to(ROOT).as_posix() for path in NOTEBOOKS]
 
 
@@ -104,3 +106,40 @@ class TestNotebook:
         spoken = {"Break it.", "Break it:", "break it", "Think:", "Check it another way.", "short"}
         terms = [term for term in bold if term not in spoken and not re.match(r"\d\d ", term)]
         assert len(terms) == len(set(terms)), sorted(term for term in terms if terms.count(term) > 1)
+
+    def test_lessons_are_marked(self, path):
+        """A lesson has 25 minutes at most: between two of them stands a line that begins with Break:"""
+        if path in SOLUTIONS:
+            pytest.skip("a solution is not a lesson")
+        words = [source(cell) for cell in cells(path, "markdown")]
+        minutes = int(re.search(r"Read: (\d+) minute", words[0])[1])
+        breaks = sum(len(re.findall(r"^(?:> )?\**Break:", text, re.M)) for text in words)
+        assert breaks >= math.ceil(minutes / 25) - 1, f"{minutes} minutes and {breaks} breaks"
+
+    def test_it_can_be_read_from_the_third_row(self, path):
+        for cell in cells(path, "code"):
+            assert max(map(len, source(cell).splitlines()), default=0) <= 100, source(cell)
+            for size in re.findall(r"(?:fontsize|labelsize|size)=(\d+(?:\.\d+)?)\b", source(cell)):
+                assert float(size) >= 11 or "markersize" in source(cell), source(cell)
+
+    def test_claims_have_numbers(self, path):
+        """Neither a bare True or False nor a verdict without a digit is printed. The tag `plain-words` says: on purpose."""
+        for cell in cells(path, "code"):
+            if "plain-words" in cell["metadata"].get("tags", []) or "yzlin.checks" in source(cell):
+                continue
+            for output in cell["outputs"]:
+                for line in "".join(output.get("text", "")).splitlines():
+                    assert not BARE.search(line), line
+                    assert not line.startswith("ok") or re.search(r"\d", line), line
+
+    def test_it_stays_where_it_is_and_names_models(self, path):
+        for cell in cells(path, "code"):
+            assert "os.chdir" not in source(cell) and "storyteller/checkpoint.pt" not in source(cell), source(cell)
+            assert "NBVAL_IGNORE_OUTPUT" not in source(cell), "use the tag nbval-ignore-output"
+
+
+def test_the_rule_about_claims_can_fail():
+    """What the rule above looks for is what it is meant to see."""
+    assert BARE.search("the largest difference is below 1e-6: True") and BARE.search("False")
+    assert not BARE.search("compile        cpu  False   cuda   True   this run  False")
+    assert not re.search(r"\d", "ok: the names are lost")
