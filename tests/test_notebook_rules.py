@@ -119,7 +119,7 @@ class TestNotebook:
     def test_it_can_be_read_from_the_third_row(self, path):
         for cell in cells(path, "code"):
             assert max(map(len, source(cell).splitlines()), default=0) <= 100, source(cell)
-            for size in re.findall(r"(?:fontsize|labelsize|size)=(\d+(?:\.\d+)?)\b", source(cell)):
+            for size in re.findall(r"\b(?:fontsize|labelsize|size)=(\d+(?:\.\d+)?)\b", source(cell)):
                 assert float(size) >= 11 or "markersize" in source(cell), source(cell)
 
     def test_claims_have_numbers(self, path):
