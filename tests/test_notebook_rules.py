@@ -124,6 +124,8 @@ class TestNotebook:
 
     def test_claims_have_numbers(self, path):
         """Neither a bare True or False nor a verdict without a digit is printed. The tag `plain-words` says: on purpose."""
+        if path in SOLUTIONS:
+            pytest.skip("what a checker says is held by test_checks")
         for cell in cells(path, "code"):
             if "plain-words" in cell["metadata"].get("tags", []) or "yzlin.checks" in source(cell):
                 continue
