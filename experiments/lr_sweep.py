@@ -1,0 +1,85 @@
+"""The learning rate of a small yzlinGPT: AdamW with and without warm-up and cosine, and SGD, three seeds each.
+
+    python experiments/lr_sweep.py
+
+Writes docs/tables/lr_sweep.csv, a row per run, which notebook 07 replays. All runs of a seed see the same batches. Takes
+about five minutes on one core.
+"""
+
+from __future__ import annotations
+
+import csv
+import platform
+import time
+from dataclasses import replace
+from datetime import date
+
+import torch
+
+from yzlin import ROOT
+from yzlin.batches import Batches
+from yzlin.distributed import World
+from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.prepare import data_tokenizer, prepare
+from yzlin.presets import PRESETS
+from yzlin.tools.files import whole_file
+from yzlin.train import estimate_loss, train_step
+
+TABLE = ROOT / "docs" / "tables" / "lr_sweep.csv"
+DATA = ROOT / "data" / "lr_sweep"
+WARMUP, BATCH, SEEDS = 30, 8, (0, 1, 2)
+SHAPE = dict(block_size=32, n_layer=2, n_head=2, n_embed=32)
+RATES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+SWEEPS = {
+    (200, "AdamW", "constant"): RATES,
+    (200, "AdamW", "warm-up"): RATES,
+    (200, "AdamW", "warm-up, cosine"): RATES[1:5],
+    (200, "SGD", "constant"): (0.3, 1.0, 3.0),
+    (1000, "AdamW", "warm-up"): RATES[1:4],
+    (1000, "AdamW", "warm-up, cosine"): RATES[1:4],
+}
+
+
+def run(steps: int, optimizer_name: str, schedule: str, rate: float, seed: int) -> float:
+    """Trains a new model for that many steps, without clipping; the loss on val.bin in nats per token (nan: diverged)."""
+    warmup, min_lr = (0 if schedule == "constant" else WARMUP), (0.02 * rate if "cosine" in schedule else rate)
+    args = replace(PRESETS["cpu"], learning_rate=rate, min_lr=min_lr, warmup_iters=warmup, max_iters=steps)
+    args = replace(args, grad_clip=0, dtype="float32")
+    tokenizer, world = data_tokenizer(DATA), World(0, 1, torch.device("cpu"))
+    batches = Batches(DATA, SHAPE["block_size"], BATCH, seed=seed, align=True, eot=tokenizer.eot_token)
+    torch.manual_seed(seed)
+    model = yzlinGPT(ModelArgs(vocab_size=tokenizer.n_vocab, **SHAPE))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    if optimizer_name == "AdamW":
+        optimizer = model.configure_optimizers(args.weight_decay, rate, (args.beta1, args.beta2), "cpu")
+    scaler, loss_sum = torch.amp.GradScaler("cpu", enabled=False), torch.zeros(())
+    for step in range(steps):
+        train_step(model, optimizer, scaler, [batches.get_batch("train", step)], step, args, world, loss_sum)
+    return estimate_loss(model, batches, 20)["val"]
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    prepare("storybook", DATA, "storybook", count=2000, force=True, progress=False)
+    rows: list[dict] = []
+    for seed in SEEDS:
+        for (steps, name, schedule), rates in SWEEPS.items():
+            for rate in rates:
+                begun = time.process_time()
+                loss = run(steps, name, schedule, rate, seed)
+                seconds = round(time.process_time() - begun, 1)
+                row = dict(steps=steps, optimizer=name, schedule=schedule, rate=rate, seed=seed)
+                rows.append(row | dict(val_loss=round(loss, 4), cpu_seconds=seconds))
+                print(*rows[-1].values(), flush=True)
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    made = f"{date.today()}, one thread, Python {platform.python_version()}, torch {torch.__version__}"
+    with whole_file(TABLE, "w") as file:
+        file.write(f"# python experiments/lr_sweep.py, {made}, {sum(row['cpu_seconds'] for row in rows):.0f} s\n")
+        file.write(f"# {BATCH} x 32 tokens a step, warm-up {WARMUP} steps, 2 layers of 32 channels, no clipping\n")
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: list(row.values())[:5]))
+
+
+if __name__ == "__main__":
+    main()
