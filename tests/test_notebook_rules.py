@@ -86,6 +86,13 @@ class TestNotebook:
         for cell in cells(path, "markdown"):
             assert "![](" not in source(cell)
 
+    def test_every_figure_is_there(self, path):
+        """A notebook that was executed with MPLBACKEND=agg has lost its pictures."""
+        for cell in cells(path, "code"):
+            text = source(cell)
+            if re.search(r"^(show|curves|attention_map)\(", text, re.M) and "axis=" not in text:
+                assert any("image/png" in output.get("data", {}) for output in cell["outputs"]), text
+
     def test_every_axis_has_a_name(self, path):
         for cell in cells(path, "code"):
             if "plt.subplots" in source(cell) and 'axis("off")' not in source(cell):

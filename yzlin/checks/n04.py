@@ -176,7 +176,7 @@ def check_rope(answer) -> str:
         if got.shape == x.shape and not torch.allclose(got.norm(dim=-1), x.double().norm(dim=-1), rtol=1e-4):
             otherwise = "the vectors change their length: a turn does not. The pairs are a cos - b sin and a sin + b cos."
         compare(got, want, hints, otherwise)
-    return "the score of two tokens depends on their distance alone, so no position needs to be learnt."
+    return "positions enter the score by their difference alone, so no position needs to be learnt."
 
 
 def report(scores: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
