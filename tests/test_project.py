@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -169,3 +170,20 @@ def test_the_shipped_model_tells_coherent_stories():
     model, tokenizer, checkpoint = load_model(path)
     assert path.with_name("log.csv").exists() and checkpoint["train_args"]
     assert coherence(tell_stories(model, tokenizer, 100, temperature=0.7, seed=11)) >= 0.95
+
+
+def test_the_shipped_model_of_real_text_is_as_its_card_says():
+    from yzlin.checkpoint import load_model
+    from yzlin.generate import tell_stories
+    from yzlin.runs import read_log
+
+    folder = ROOT / "checkpoint" / "tinystories"
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    model, tokenizer, checkpoint = load_model("tinystories")
+    assert (folder / "checkpoint.pt").stat().st_size < 25e6
+    assert f"Reaches** {checkpoint['bits_per_byte']:.3f} bits per byte" in card
+    best = min(row["val_loss"] for row in read_log(folder / "log.csv") if row["val_loss"])
+    logged = best / math.log(2) / checkpoint["data"]["bytes_per_token"]  # over 480 windows, not all
+    assert logged == pytest.approx(checkpoint["bits_per_byte"], abs=0.02)
+    told = tell_stories(model, tokenizer, ["Once upon a time, there was a"] * 4, temperature=0.7, seed=3, max_tokens=60)
+    assert len(set(told)) == 4 and all(len(story.split()) > 30 for story in told)
