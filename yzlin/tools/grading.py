@@ -1,0 +1,396 @@
+"""Checks answers that somebody else wrote: their code runs in a process of its own, the checkers in ours.
+
+The two talk in lines of JSON: we send inputs, the other process sends what the answer returned. So whatever the answer
+does to its checkers, to torch, or to what it prints, it does to its own process; it can only send other *answers*. What
+arrives is data, never code. This is not a sandbox: the code runs as the user who grades and can read and write that
+user's files.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import io
+import json
+import linecache
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yzlin import ROOT, checks
+from yzlin.model import ModelArgs
+from yzlin.tools.submit import Answer
+
+LONGEST = 16_000_000  # bytes of a line from the other process
+START_SECONDS = 180  # to import torch, also on a busy machine
+NOTEBOOKS = sorted(path.stem[1:] for path in (ROOT / "yzlin" / "checks").glob("n*.py"))
+
+
+class Said(BaseException):
+    """What there is to say about an answer that no checker can finish. Not an Exception: checkers catch those."""
+
+    def __init__(self, line: str, over: bool = False):
+        super().__init__(line)
+        self.over = over  # the other process is of no use any more
+
+
+def packed(value: Any, callables: list | None = None) -> Any:
+    """A value as JSON can carry it. What it cannot carry arrives as an object that has the name of its type."""
+    if value is None or isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic):
+        return value
+    if isinstance(value, Tensor) and value.device.type != "meta" and not value.is_quantized:
+        plain = value.detach().cpu().to_dense().contiguous()
+        raw = plain.flatten().view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+        return {"tensor": [str(plain.dtype)[6:], list(plain.shape), base64.b64encode(raw).decode()]}
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
+        raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {"scalar" if isinstance(value, np.generic) else "array": [value.dtype.str, list(value.shape), raw]}
+    if isinstance(value, (list, tuple, range)):
+        return {"tuple" if isinstance(value, tuple) else "list": [packed(each, callables) for each in value]}
+    if isinstance(value, ModelArgs):
+        return {"args": asdict(value)}
+    if callables is not None and callable(value):
+        callables.append(value)
+        return {"callable": len(callables) - 1}
+    return {"object": type(value).__name__}
+
+
+def unpacked(value: Any, callable_: Callable[[int], Callable] | None = None) -> Any:
+    """The value that was packed. Any exception may come of a value that was not packed by `packed`."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, held),) = value.items()
+    if kind == "tensor":
+        name, shape, raw = held
+        dtype, data = getattr(torch, name), bytearray(base64.b64decode(raw))
+        return (torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)).reshape(shape)
+    if kind in ("array", "scalar"):
+        array = np.frombuffer(bytearray(base64.b64decode(held[2])), dtype=np.dtype(held[0])).reshape(held[1])
+        return array[()] if kind == "scalar" else array
+    if kind in ("list", "tuple"):
+        each = [unpacked(part, callable_) for part in held]
+        return each if kind == "list" else tuple(each)
+    if kind == "args":
+        return ModelArgs(**held)
+    if kind == "callable" and callable_ is not None:
+        return callable_(held)
+    return type(str(held)[:80], (), {})()
+
+
+# ---- the process of the answers ----
+
+
+def limit(memory: int) -> None:
+    """No more memory than this many bytes, no new processes, no large files, where the system has such limits."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    now = Path("/proc/self/statm")
+    limits = {"RLIMIT_FSIZE": 10_000_000, "RLIMIT_CORE": 0, "RLIMIT_NPROC": 0}
+    if now.exists():  # macOS does not hold processes to it
+        limits["RLIMIT_AS"] = int(now.read_text().split()[0]) * resource.getpagesize() + memory
+    for name, most in limits.items():
+        with contextlib.suppress(ValueError, OSError, AttributeError):
+            resource.setrlimit(getattr(resource, name), (most, most))
+
+
+class Pupil:
+    """Runs answers on the inputs that come in, line by line, and sends back what they return."""
+
+    def __init__(self, asks: IO[str], replies: IO[str]):
+        self.asks, self.replies = asks, replies
+        self.objects: list[Any] = []  # the answer, then the modules that it made
+        self.space = ModuleType("answer")  # where the program of the answer runs
+
+    def say(self, **message: Any) -> None:
+        print(json.dumps(message), file=self.replies, flush=True)
+
+    def serve(self) -> None:
+        self.say(ready=True)
+        for line in self.asks:
+            message = json.loads(line)
+            try:
+                if "source" in message:
+                    self.load(message["source"], message["call"])
+                else:
+                    self.answer(message)
+            except (Exception, SystemExit) as error:
+                stub = isinstance(error, NotImplementedError) and not error.args
+                self.say(stub=True) if stub else self.say(raised=checks.told(error, self.space))
+
+    def load(self, source: str, call: str) -> None:
+        """Defines the answer in a module of its own, and says what kind of thing it is."""
+        self.space = sys.modules["answer"] = ModuleType("answer")
+        self.space.__module__ = "answer"  # `told` looks for the lines of this module
+        linecache.cache["answer"] = (len(source), None, source.splitlines(keepends=True), "answer")
+        exec(compile(source, "answer", "exec"), vars(self.space))
+        value = eval(compile(call.strip(), "answer", "eval"), vars(self.space))
+        self.objects = [value]
+        if isinstance(value, type):
+            has_forward = issubclass(value, nn.Module) and value.forward is not nn.Module.forward
+            self.say(kind="class", forward=has_forward, module=issubclass(value, nn.Module))
+        else:
+            self.say(kind="function") if callable(value) else self.say(kind="value", value=packed(value))
+
+    def answer(self, message: dict) -> None:
+        called = self.objects[message["of"]]
+        with torch.no_grad():
+            for name, weight in called.named_parameters() if message.get("weights") else ():
+                weight.copy_(unpacked(message["weights"][name]))
+        if message.get("part"):
+            called = called.get_submodule(message["part"])
+        result = called(*(unpacked(each, self.callback) for each in message["inputs"]))
+        if isinstance(result, nn.Module):
+            self.objects.append(result)
+            weights = {name: packed(weight) for name, weight in result.named_parameters()}
+            self.say(made=len(self.objects) - 1, type=type(result).__name__, weights=weights)
+        else:
+            self.say(value=packed(result))
+
+    def callback(self, number: int) -> Callable:
+        """A function that the checker gave as an input: it is run by the checker's process."""
+
+        def ask(*inputs: Any) -> Any:
+            self.say(callback=number, inputs=[packed(each) for each in inputs])
+            reply = json.loads(self.asks.readline())
+            if "error" in reply:
+                raise RuntimeError(reply["error"])
+            return unpacked(reply["value"])
+
+        return ask
+
+
+def pupil(memory: int) -> None:
+    """The other process: what it was given as standard input and output is for us alone, answers get none."""
+    asks, replies = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(nothing, number)
+    torch.set_num_threads(1)
+    limit(memory)
+    Pupil(asks, replies).serve()
+
+
+# ---- our side ----
+
+
+@functools.cache
+def isolation() -> tuple[list[str], str]:
+    """What to put before a command to take its network, and a sentence that says how far that goes here."""
+    if sys.platform == "linux" and shutil.which("unshare"):
+        user, net = ["unshare", "--user", "--map-root-user"], ["--net", "--"]
+        for way, sentence in (
+            ([*user, "--pid", "--fork", "--kill-child", *net], "Answers have no network, and see no process but their own."),
+            ([*user, *net], "Answers have no network."),
+        ):
+            if subprocess.run([*way, "true"], capture_output=True).returncode == 0:
+                return way, sentence
+    return [], "Answers could use the network: this system does not let a user take it from a process."
+
+
+class Other:
+    """The process of the answers, from our side."""
+
+    def __init__(self, memory: int):
+        self.folder = tempfile.mkdtemp(prefix="yzlin-grade-")
+        keep = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "LANG")
+        env = {name: os.environ[name] for name in keep if name in os.environ}
+        env |= dict.fromkeys(("HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"), self.folder)
+        env |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        env |= {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.process = subprocess.Popen(
+            [*isolation()[0], sys.executable, "-m", "yzlin.tools.grading", str(memory)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            cwd=self.folder, env=env, start_new_session=True,
+        )  # fmt: skip
+        self.lines: queue.Queue[bytes] = queue.Queue(maxsize=1)
+        self.closed = False
+        threading.Thread(target=self.read, daemon=True).start()  # a thread: a pipe cannot be read with a time limit
+        self.allow(START_SECONDS)
+        try:
+            self.receive()
+        except Said:
+            self.close()
+            raise RuntimeError("the process that runs the answers does not start: try `python -m yzlin doctor`.") from None
+
+    def read(self) -> None:
+        for line in iter(lambda: self.process.stdout.readline(LONGEST), b""):
+            self.lines.put(line)
+            if self.closed:
+                return
+        self.lines.put(b"")
+
+    def allow(self, seconds: float) -> None:
+        """From now on it has so many seconds."""
+        self.seconds, self.until = seconds, time.monotonic() + seconds
+
+    def receive(self) -> dict:
+        """The next line that it sends. Raises Said where none comes in time, or what comes is not ours."""
+        try:
+            left = self.until - time.monotonic()
+            line = self.lines.get(timeout=left) if left > 0 else None  # also where it sends line after line
+        except queue.Empty:
+            line = None
+        if line is None:
+            raise Said(f"not yet: your code ran for more than {self.seconds:g} seconds: does a loop never end?", True)
+        if not line:
+            raise Said("not yet: your code ended the whole Python process (a crash, exit, or too much memory).", True)
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            raise Said("not yet: your code wrote into the channel of the checker.", True) from None
+
+    def ask(self, callables: list[Callable], **message: Any) -> dict:
+        """Sends a message, runs the checker's own functions where the answer calls them, and returns the reply."""
+        line = (json.dumps(message) + "\n").encode()
+        while True:
+            threading.Thread(target=self.send, args=(line,), daemon=True).start()  # it may never read what we send
+            reply = self.receive()
+            if "raised" in reply:
+                raise Said("not yet: " + textwrap.shorten(str(reply["raised"]), 400, placeholder=" ..."))
+            if "stub" in reply:
+                raise Said("not attempted yet")
+            if "callback" not in reply:
+                return reply
+            try:
+                result = {"value": packed(callables[reply["callback"]](*map(unpacked, reply["inputs"])))}
+            except Exception as error:  # the answer gave the checker's function what it cannot take
+                result = {"error": textwrap.shorten(str(error), 200, placeholder=" ...")}
+            line = (json.dumps(result) + "\n").encode()
+
+    def send(self, line: bytes) -> None:
+        with contextlib.suppress(OSError, ValueError):  # it is gone: `receive` says so
+            self.process.stdin.write(line)
+            self.process.stdin.flush()
+
+    def result(self, of: int, inputs: tuple, **more: Any) -> Any:
+        """What the answer (0), or a module that it made, returns for these inputs."""
+        callables: list[Callable] = []
+        try:
+            reply = self.ask(callables, of=of, inputs=[packed(each, callables) for each in inputs], **more)
+            if "made" in reply:
+                weights = {name: nn.Parameter(unpacked(value)) for name, value in reply["weights"].items()}
+                return type(str(reply["type"])[:80], (Mirror,), {})(self, reply["made"], weights)
+            return unpacked(reply["value"])
+        except Exception as error:
+            told = textwrap.shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+            raise Said(f"not yet: what your code returned could not be read ({told}).") from None
+
+    def close(self) -> None:
+        """Ends the process and whatever it started, and lets the thread that reads end."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(queue.Empty):
+            self.lines.get_nowait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Mirror(nn.Module):
+    """A module of the other process: the weights are here, what it computes with them is computed there."""
+
+    def __init__(self, other: Other, number: int, weights: dict[str, nn.Parameter], part: str = ""):
+        super().__init__()
+        self.asked = (other, number, weights, part)
+        inside = {name[len(part) :].lstrip("."): weight for name, weight in weights.items() if name.startswith(part)}
+        for name, weight in inside.items():
+            head, dot, _ = name.partition(".")
+            if not dot:
+                self.register_parameter(name, weight)
+            elif head not in self._modules:
+                self.add_module(head, Mirror(other, number, weights, f"{part}{head}."))
+
+    def forward(self, *inputs: Any) -> Any:
+        other, number, weights, part = self.asked
+        held = {name: packed(weight) for name, weight in weights.items()}
+        return other.result(number, inputs, weights=held, part=part.rstrip("."))
+
+
+def stand_in(other: Other, answer: Answer) -> Any:
+    """Something that the checker takes for the answer: it asks the other process."""
+    kind = other.ask([], source=answer.source, call=answer.call)
+    if kind.get("kind") == "value":
+        return unpacked(kind["value"])
+    if kind.get("kind") != "class":
+        return lambda *inputs: other.result(0, inputs)
+    body: dict[str, Any] = {"__new__": lambda cls, *inputs: other.result(0, inputs)}
+    if kind.get("forward"):
+        body["forward"] = lambda self: None  # it has one; Mirror's is what runs
+    return type("Answer", (nn.Module,) if kind.get("module") else (), body)
+
+
+@contextlib.contextmanager
+def other_numbers(seed: int) -> Iterator[None]:
+    """The checkers draw other examples while this lasts."""
+    before, checks.OTHER = checks.OTHER, seed
+    try:
+        yield
+    finally:
+        checks.OTHER = before
+
+
+def known() -> dict[str, Callable[[Any], None]]:
+    """{"02 shift": its checker} for all exercises of the course, in order."""
+    found = {number: checks.exercises(number) for number in NOTEBOOKS}
+    return {f"{number} {name.removeprefix('check_')}": check for number in found for name, check in found[number].items()}
+
+
+def judged(answers: dict[str, Answer], seed: int = 0, seconds: float = 20, memory: int = 2_000_000_000) -> dict[str, str]:
+    """What each checker of the course says to these answers: one line, "ok: ...", "not yet: ...", or not handed in.
+
+    seed: 0 takes the notebook's examples, another number others. seconds: for one exercise. memory: bytes that an
+    answer may take beyond what PyTorch needs. One process for all the answers; another one where that was ended.
+    """
+    said, other = {}, None
+    try:
+        for exercise, check in known().items():
+            answer = answers.get(exercise)
+            if answer is None:
+                said[exercise] = "not handed in"
+            elif not answer.call:  # a cell that is not Python
+                said[exercise] = answer.said if answer.said.startswith("not yet: ") else "not attempted yet"
+            else:
+                try:
+                    other = other or Other(memory)
+                    other.allow(seconds)
+                    line = io.StringIO()
+                    with contextlib.redirect_stdout(line), other_numbers(seed):
+                        check(stand_in(other, answer))
+                    said[exercise] = line.getvalue().strip()
+                except Said as problem:
+                    said[exercise] = str(problem)
+                    if problem.over and other:
+                        other.close()
+                        other = None
+                except (ValueError, TypeError, LookupError, RecursionError) as error:  # a message that is not ours
+                    said[exercise] = f"not yet: your code sent what is not an answer ({type(error).__name__})."
+    finally:
+        if other:
+            other.close()
+    return said
+
+
+if __name__ == "__main__":
+    pupil(int(sys.argv[1]))
