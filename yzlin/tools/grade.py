@@ -127,6 +127,7 @@ body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { border: 1px solid #8888; padding: 0.2rem 0.5rem; text-align: left; vertical-align: top; }
+th { white-space: nowrap; }
 thead th.exercise { writing-mode: vertical-rl; }
 td.mark { text-align: center; }
 td.ok { background: #0a03; } td.not-yet { background: #d003; }
@@ -135,14 +136,17 @@ pre { overflow-x: auto; margin: 0; }
 
 
 def page(found: list[Submission], notes: list[str]) -> str:
-    """The page as HTML: a table of all, the hints that were told most, and each submission with its answers."""
-    exercises = list(found[0].said)
+    """The page as HTML: a table of all, the hints that were told most, and each submission with its answers.
+
+    Its columns are the exercises that anybody handed in: a class hands in a notebook a week.
+    """
+    exercises = [exercise for exercise in found[0].said if any(exercise in one.answers for one in found)]
     head = "".join(f'<th class="exercise" scope="col">{escape(exercise)}</th>' for exercise in exercises)
     rows = []
     for number, one in enumerate(found):
         marks = "".join(mark(one.said[exercise]) for exercise in exercises)
         name = f'<th scope="row"><a href="#s{number}">{escape(one.name)}</a></th>'
-        rows.append(f"<tr>{name}<td>{escape(one.file)}</td><td>{one.done()} of {len(exercises)}</td>{marks}</tr>")
+        rows.append(f"<tr>{name}<td>{escape(one.file)}</td><td>{one.done()}</td>{marks}</tr>")
     hints = Counter((exercise, hint_of(line)) for one in found for exercise, line in one.said.items() if hint_of(line))
     told = "".join(
         f"<tr><td>{times}</td><td>{escape(exercise)}</td><td>{escape(hint)}</td></tr>"
@@ -154,7 +158,7 @@ def page(found: list[Submission], notes: list[str]) -> str:
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>\n<h1>Grades</h1>\n'
         + "".join(f"<p>{escape(note)}</p>\n" for note in notes)
         + f'<h2>Who</h2>\n<div class="wide"><table><thead><tr><th scope="col">name</th><th scope="col">file</th>'
-        f'<th scope="col">done</th>{head}</tr></thead>\n<tbody>{"".join(rows)}</tbody></table></div>\n'
+        f'<th scope="col">done of {len(exercises)}</th>{head}</tr></thead>\n<tbody>{"".join(rows)}</tbody></table></div>\n'
         f'<h2>Which hint, how often</h2>\n<table><thead><tr><th scope="col">times</th><th scope="col">exercise</th>'
         f'<th scope="col">hint</th></tr></thead>\n<tbody>{told}</tbody></table>\n{parts}</body></html>\n'
     )
