@@ -10,6 +10,7 @@ import pytest
 from yzlin import ROOT
 from yzlin.__main__ import main
 from yzlin.tools.grade import Submission, page, read, submissions, write_csv
+from yzlin.tools.grading import known
 
 SPOOF = "</pre><script>alert(1)</script>"
 RMS = "from yzlin.checks.n03 import check_rms\ndef rms(x):\n    return x.pow(2).mean(-1){}\ncheck_rms(rms)"
@@ -56,7 +57,7 @@ def test_each_has_a_row_with_what_the_checkers_say_now(graded):
         "liar.submission.json": ("Liar", "0", "not attempted yet"),
         "list.json": ("list", "0", "not handed in"),
     }
-    assert all(row["of"] == "30" and row["07 adamw"] == "not handed in" for row in graded[0].values())
+    assert all(row["of"] == str(len(known())) and row["07 adamw"] == "not handed in" for row in graded[0].values())
 
 
 def test_what_is_wrong_with_a_file_is_said(graded):

@@ -85,7 +85,7 @@ def test_a_cell_that_is_not_python_is_named_and_costs_only_itself():
 
 def test_every_exercise_of_the_course_is_found_in_the_notebooks_and_in_the_solutions():
     stubs, solutions = handed_in(ROOT / "notebooks"), handed_in(ROOT / "notebooks" / "solutions")
-    assert stubs.keys() == solutions.keys() and len(stubs) == 30
+    assert stubs.keys() == solutions.keys() and len(stubs) >= 30
     assert all("NotImplementedError" in answer.source for answer in stubs.values())
     assert "def causal_mask" in solutions["04 head"].source and "import math" in solutions["04 head"].source
 
