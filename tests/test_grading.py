@@ -6,7 +6,6 @@ import socket
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from test_checks import NUMBERS, RIGHT, WRONG, checkers
@@ -14,7 +13,7 @@ from test_checks import answers as kept
 
 from yzlin import ROOT, checks
 from yzlin.tools import grading
-from yzlin.tools.grading import Other, Said, isolation, judged, known, other_numbers, packed, stand_in, unpacked
+from yzlin.tools.grading import Other, Said, isolation, judged, known, other_numbers, stand_in
 from yzlin.tools.submit import Answer, handed_in
 
 MEMORY = 2_000_000_123  # a number to find our processes by
@@ -58,42 +57,6 @@ def test_the_numbers_are_really_others():
         assert torch.equal(checks.example(3, 4), checks.example(3, 4)) and not torch.equal(checks.example(3, 4, seed=2), usual)
         remembered = Answer(f"import torch\ndef rms(x): return torch.tensor({usual.pow(2).mean(-1).sqrt().tolist()})", "rms")
     assert torch.equal(checks.example(3, 4, seed=2), usual) and remembered
-
-
-VALUES = [
-    *(
-        None,
-        True,
-        3,
-        2.5,
-        "text",
-        [1, (2.0, [])],
-        torch.tensor(3.5),
-        torch.zeros(0, 3),
-        torch.randn(2, 5).T,
-        torch.eye(3).bool(),
-    ),
-    *(torch.ones(2, dtype=torch.bfloat16), torch.arange(4).to(torch.uint8), torch.ones(2) * 1j, torch.eye(3).to_sparse()),
-    *(np.arange(6).reshape(2, 3).T, np.zeros((0, 2), dtype=np.uint16), np.float32(1.5), np.array(True)),
-]
-
-
-@pytest.mark.parametrize("value", VALUES, ids=[str(type(value).__name__) for value in VALUES])
-def test_a_value_arrives_as_it_was(value):
-    import json
-
-    got = unpacked(json.loads(json.dumps(packed(value))))
-    if isinstance(value, torch.Tensor):
-        assert got.dtype == value.dtype and torch.equal(got, value.to_dense())
-    elif isinstance(value, (np.ndarray, np.generic)):
-        assert type(got) is type(value) and got.dtype == value.dtype and np.array_equal(got, value)
-    else:
-        assert type(got) is type(value) and got == value
-
-
-def test_what_is_not_data_arrives_as_a_nameless_thing_of_its_type():
-    assert type(unpacked(packed(print))).__name__ == "builtin_function_or_method"
-    assert type(unpacked(packed(torch.nn.Linear(2, 2)))).__name__ == "Linear"
 
 
 def solutions() -> dict[str, Answer]:

@@ -11,7 +11,8 @@ from plan_of_lessons import PAGE, plan, written
 
 from yzlin import ROOT, checks
 from yzlin.tools.grade import add_arguments
-from yzlin.tools.grading import judged, known, other_numbers, packed
+from yzlin.tools.grading import judged, known, other_numbers
+from yzlin.tools.pupil import packed
 
 TEACHING = PAGE.read_text(encoding="utf-8")
 QUIZ = (ROOT / "docs" / "quiz.md").read_text(encoding="utf-8")
