@@ -30,6 +30,8 @@ COMMANDS = {
         ["storyteller --to my-model --onnx", "my-model --to checkpoint/back"],
     ),
     "page": ("yzlin.tools.page", "one file in which a trained model tells stories", ["storyteller --to story.html"]),
+    "submit": ("yzlin.tools.submit", "your exercises as one file for your lecturer", ["", "--name 'Ada Lovelace'"]),
+    "grade": ("yzlin.tools.grade", "runs what a class handed in again, and says how each exercise stands", ["handed_in"]),
     "bench": ("yzlin.tools.bench", "how fast a training step or a story is, done in several ways", ["", "--stories"]),
 }
 

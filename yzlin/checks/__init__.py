@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 RESULTS: dict[tuple[str, str], str] = {}  # (module, checker) -> what it said last in this session
+OTHER = 0  # added to the seed of every example: `python -m yzlin grade` checks with numbers that no student has seen
 
 
 class Wrong(Exception):
@@ -43,7 +44,7 @@ def check_shape(tensor: Tensor, *shape: int) -> None:
 
 def example(*shape: int, seed: int = 0) -> Tensor:
     """Numbers of the standard normal distribution, the same ones each time."""
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + OTHER))
 
 
 def run(answer: Callable, *inputs: Any) -> Any:
