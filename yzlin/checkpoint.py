@@ -122,6 +122,8 @@ def check_shapes(args: ModelArgs, weights: dict[str, Any]) -> None:
     """Raises ValueError where the numbers are not those of the weights: before a model of ten million layers is built."""
     blocks = {key.split(".")[2] for key in weights if key.startswith("transformer.blocks.")}
     table = weights.get("transformer.token_embedding.weight")
+    if strange := [key for key, value in weights.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{strange[0]} is not a tensor.")
     if not isinstance(table, Tensor) or table.shape != (args.vocab_size, args.n_embed) or len(blocks) != args.n_layer:
         shape = tuple(table.shape) if isinstance(table, Tensor) else "missing"
         raise ValueError(f"the token embedding is {shape} and there are {len(blocks)} blocks.")
@@ -132,5 +134,7 @@ def checkpoint_tokenizer(checkpoint: dict[str, Any], path: Path) -> tiktoken.Enc
     try:
         name, text = checkpoint.get("tokenizer", ("gpt2", None))
         return tokenizer_from_text(name, text) if text else load_tokenizer(name)
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError):
+        raise ValueError(f"{path} carries a damaged tokenizer (not a name and a text): take another copy of it.") from None
+    except ValueError as error:
         raise ValueError(f"{path} carries a damaged tokenizer ({error}): take another copy of it.") from error

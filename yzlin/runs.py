@@ -66,8 +66,9 @@ class Run:
                 f"{saved} has no {' and no '.join(missing)}, so training cannot go on from it: choose another --out."
             )
         wrong = [key for key, kind in RESUMED.items() if not isinstance(checkpoint[key], kind)]
+        wrong += [key for key in ("iter_num", "loss_count") if key not in wrong and not 0 <= checkpoint[key] <= 10**9]
         if wrong:
-            raise ValueError(f"{saved} is damaged (the type of {' and '.join(wrong)}): choose another --out.")
+            raise ValueError(f"{saved} is damaged (the value of {' and '.join(wrong)}): choose another --out.")
         return checkpoint
 
     def open_log(self, resumed_at: int | None) -> None:

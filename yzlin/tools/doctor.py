@@ -112,7 +112,7 @@ def device() -> Iterator[Finding]:
         yield True, "device: Apple MPS; float32"
     else:
         gain = bfloat16_gain()
-        yield True, f"device: CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads (no GPU is needed)"
+        yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {torch.get_num_threads()} of them (no GPU is needed)"
         yield (
             True,
             f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time"
