@@ -84,6 +84,7 @@ def test_the_project_itself_may_be_missing(monkeypatch):
 def house(tmp_path, monkeypatch):
     """A course in another folder: its model is the shipped one, its data a little storybook."""
     monkeypatch.setattr(doctor, "ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "SHIPPED_MODELS", ("storyteller",))
     (tmp_path / "checkpoint" / "storyteller").mkdir(parents=True)
     model = tmp_path / "checkpoint" / "storyteller" / "checkpoint.pt"
     model.write_bytes((ROOT / "checkpoint" / "storyteller" / "checkpoint.pt").read_bytes())

@@ -68,11 +68,13 @@ def compiled(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str) -> nn.M
     batch: x and y, int64 ids (B, T), as in training. Compiles now, forward and backward, in training mode and under the
     autocast of `dtype`, so that what is missing shows now and the first step is as fast as the others: it runs the graph
     that is compiled here. Leaves no gradient behind, and the random state as it was.
+    On a CPU with several threads compiled code adds up in any order: two runs are then equal to rounding, not to the bit.
     """
     device = batch[0].device
     x, y = batch
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.compiler.reset()  # what earlier runs in this process compiled must not count against PyTorch's limit
             fast = torch.compile(model)
             for ids in (x, x // 2):  # other ids: what differs from batch to batch is compiled anew, once, and here
                 with autocast(device, dtype):

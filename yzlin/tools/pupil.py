@@ -36,8 +36,16 @@ def packed(value: Any, callables: list | None = None) -> Any:
     if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
         raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"scalar" if isinstance(value, np.generic) else "array": [value.dtype.str, list(value.shape), raw]}
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U":
+        return {"texts": [list(value.shape), value.ravel().tolist()]}
     if isinstance(value, (list, tuple, range)):
         return {"tuple" if isinstance(value, tuple) else "list": [packed(each, callables) for each in value]}
+    if isinstance(value, (set, frozenset)):
+        return {"set": [packed(each, callables) for each in value]}
+    if type(value) is dict:
+        return {"dict": [[packed(key, callables), packed(held, callables)] for key, held in value.items()]}
+    if isinstance(value, (bytes, bytearray)):
+        return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, ModelArgs):
         return {"args": asdict(value)}
     if callables is not None and callable(value):
@@ -61,6 +69,14 @@ def unpacked(value: Any, callable_: Callable[[int], Callable] | None = None) -> 
     if kind in ("list", "tuple"):
         each = [unpacked(part, callable_) for part in held]
         return each if kind == "list" else tuple(each)
+    if kind == "texts":
+        return np.array(held[1]).reshape(held[0])
+    if kind == "set":
+        return {unpacked(part, callable_) for part in held}
+    if kind == "dict":
+        return {unpacked(key, callable_): unpacked(part, callable_) for key, part in held}
+    if kind == "bytes":
+        return base64.b64decode(held)
     if kind == "args":
         return ModelArgs(**held)
     if kind == "callable" and callable_ is not None:

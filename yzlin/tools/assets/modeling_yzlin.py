@@ -151,8 +151,9 @@ class YzlinForCausalLM(PreTrainedModel, GenerationMixin):
             raise ValueError(
                 f"{start + T} tokens do not fit the window of {self.args.block_size}: pass the last block_size of them."
             )
-        # On a GPU this check would force a sync at every step.
-        if idx.device.type == "cpu" and idx.numel() and not 0 <= int(idx.min()) <= int(idx.max()) < self.args.vocab_size:
+        # On a GPU this check would force a sync at every step, and compiled code would break at it.
+        look = idx.device.type == "cpu" and idx.numel() and not torch.compiler.is_compiling()
+        if look and not 0 <= int(idx.min()) <= int(idx.max()) < self.args.vocab_size:
             raise ValueError(
                 f"token ids run from {int(idx.min())} to {int(idx.max())}, but the vocabulary has the ids 0 to "
                 f"{self.args.vocab_size - 1}: use the tokenizer that the model was trained with."
