@@ -28,7 +28,7 @@ class ModelArgs:
 
     def __post_init__(self) -> None:
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embed"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: it must be a whole number of 1 or more.")
         if self.n_embed % self.n_head != 0:
             raise ValueError(
