@@ -157,7 +157,9 @@ class Trainer:
         with self.pause():
             losses = estimate_loss(self.model, self.batches, self.args.eval_iters, self.args.dtype, self.world)
             self._check_finite(losses["val"])
-            told = sample_stories(self.model, self.tokenizer, self.args.eval_stories, self.iteration)
+            told = (None, None)
+            if self.world.rank == 0:  # the one that writes the log; the others need no stories
+                told = sample_stories(self.model, self.tokenizer, self.args.eval_stories, self.iteration)
         is_best = losses["val"] < self.best_val_loss
         self.best_val_loss = min(losses["val"], self.best_val_loss)
         return self.row(losses, *told), is_best
