@@ -1,12 +1,13 @@
 """The device: what is compiled before training is what training runs; a machine without a compiler trains all the same."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
 from yzlin import device
-from yzlin.device import autocast, compiled, pick_device, pick_dtype
+from yzlin.device import Threads, autocast, compiled, pick_device, pick_dtype
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.presets import PRESETS
 from yzlin.train import train
@@ -89,3 +90,85 @@ def test_what_is_not_there_is_named():
     with pytest.raises(ValueError, match="dtype float8"):
         pick_dtype("float8", torch.device("cpu"))
     assert pick_dtype("float16", torch.device("cpu")) == "float16"
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def sleeper(seconds: dict[int, float]):
+    """A step that takes so many seconds with so many threads, and no processor time: as on a machine that others use."""
+    return lambda: time.sleep(seconds[torch.get_num_threads()])
+
+
+def test_fewer_threads_while_they_are_faster_and_all_again_afterwards(two_threads):
+    with Threads(torch.device("cpu"), patience=0.05) as threads:
+        assert str(threads) == ""
+        for _ in range(40):
+            threads.run(sleeper({1: 0.005, 2: 0.02}))
+        assert torch.get_num_threads() == 1 and "1 of 2 threads" in str(threads)
+        for _ in range(400):
+            threads.run(sleeper({1: 0.02, 2: 0.005}))
+            if not threads.seconds and torch.get_num_threads() == 2:
+                break
+        assert torch.get_num_threads() == 2 and str(threads) == ""
+
+
+def test_a_race_is_run_in_turns_and_costs_a_fiftieth(two_threads):
+    ran = []
+
+    def step():
+        ran.append(torch.get_num_threads())
+        time.sleep({1: 0.01, 2: 0.04}[ran[-1]])
+
+    with Threads(torch.device("cpu"), patience=0.05) as threads:
+        while len(ran) < 400:
+            threads.run(step)
+    first = ran.index(1)
+    assert ran[first - 1 : first + 5].count(1) == 3 and ran[first - 1 : first + 5].count(2) == 3
+    settled = ran[first + 6 :]
+    assert settled.count(2) * 0.03 < 0.04 * len(settled) * 0.01  # what they lost; twice a fiftieth, for a machine with hiccups
+
+
+def test_steps_that_get_their_cores_are_never_raced(two_threads, monkeypatch):
+    """Two repetitions of a run on an idle machine are equal to the bit only where the threads stay the same."""
+    clock = [0.0]
+    monkeypatch.setattr(device.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(device.time, "process_time", lambda: 1.95 * clock[0])  # 97.5% of two cores
+    seen = set()
+
+    def step():
+        seen.add(torch.get_num_threads())
+        clock[0] += 0.05
+
+    with Threads(torch.device("cpu"), patience=0.5) as threads:
+        for _ in range(200):
+            threads.run(step)
+    assert seen == {2}
+
+
+@pytest.mark.parametrize("why", ["gpu", "processes", "variable", "one thread"])
+def test_threads_stay_where_it_does_not_apply(two_threads, monkeypatch, why):
+    if why == "variable":
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    if why == "one thread":
+        torch.set_num_threads(1)
+    chosen = torch.device("cuda" if why == "gpu" else "cpu")  # only its name is read
+    with Threads(chosen, 2 if why == "processes" else 1, patience=0.01) as threads:
+        before = torch.get_num_threads()
+        for _ in range(30):
+            threads.run(sleeper({1: 0.001, 2: 0.002}))
+            assert torch.get_num_threads() == before
+
+
+def test_all_threads_are_given_back_after_an_error(two_threads):
+    with pytest.raises(KeyboardInterrupt), Threads(torch.device("cpu"), patience=0.01) as threads:
+        while torch.get_num_threads() == 2:
+            threads.run(sleeper({1: 0.001, 2: 0.005}))
+        raise KeyboardInterrupt
+    assert torch.get_num_threads() == 2

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
@@ -99,3 +101,64 @@ def keep_heap() -> bool:
     M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1) and mallopt(M_TOP_PAD, 512 * 2**20))
+
+
+class Threads:
+    """Runs training steps with as many CPU threads as are fast, while other programs come and go. A context manager.
+
+    The threads of a matrix product wait for each other, and GNU's OpenMP, which PyTorch's Linux builds use, waits by
+    spinning. Where a browser holds one of two cores, two threads run at a third of their speed, and one at its full speed.
+    So when the process gets less than 90% of the time of its threads' cores for `patience` seconds, or runs with fewer
+    threads than it could, the next steps are a race between numbers of threads, and the fastest stays. Races
+    cost at most a fiftieth of the time. On a machine that does nothing else there is none, so that runs repeat to the bit.
+
+    Off, so that nothing changes: on a GPU, beside other processes of the same run, and where OMP_NUM_THREADS is set.
+    """
+
+    TURNS = 3  # steps with each number of threads in a race
+
+    def __init__(self, device: torch.device, processes: int = 1, patience: float = 10.0) -> None:
+        self.most, self.patience = torch.get_num_threads(), patience
+        self.adapts = device.type == "cpu" and self.most > 1 and processes == 1 and "OMP_NUM_THREADS" not in os.environ
+        self.choices = sorted({1, self.most // 2, self.most - 1, self.most} - {0})
+        self.turns: list[int] = []  # what is left of a race
+        self.seconds: dict[int, float] = {}  # what each number of threads took in it; empty while there is none
+        self.wait, self.wall, self.used = patience, 0.0, 0.0
+
+    def __enter__(self) -> Threads:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.adapts:
+            torch.set_num_threads(self.most)
+
+    def run(self, step: Callable[[], None]) -> None:
+        """One step, and what it tells about the machine."""
+        if not self.adapts:
+            return step()
+        if self.turns:
+            torch.set_num_threads(self.turns.pop())
+        threads, wall, used = torch.get_num_threads(), time.perf_counter(), time.process_time()
+        step()
+        self.wall, self.used = self.wall + time.perf_counter() - wall, self.used + time.process_time() - used
+        if self.seconds:
+            self.seconds[threads] += time.perf_counter() - wall
+            if not self.turns:
+                self._end_race()
+        elif self.wall > self.wait:
+            if threads < self.most or self.used < 0.9 * threads * self.wall:
+                self.turns, self.seconds = self.choices * self.TURNS, dict.fromkeys(self.choices, 0.0)
+            self.wall, self.used = 0.0, 0.0
+
+    def _end_race(self) -> None:
+        fastest = min(self.choices, key=self.seconds.__getitem__)
+        close = self.seconds[self.most] < 1.05 * self.seconds[fastest]  # the same, but for chance
+        torch.set_num_threads(self.most if close else fastest)
+        lost = self.wall - self.seconds[fastest] * len(self.choices)  # to the slower ones
+        self.wait = max(self.patience, 50 * lost)
+        self.seconds, self.wall, self.used = {}, 0.0, 0.0
+
+    def __str__(self) -> str:
+        """For a line of progress: empty while all threads run."""
+        threads = torch.get_num_threads()
+        return "" if threads == self.most else f", other programs are busy: {threads} of {self.most} threads"

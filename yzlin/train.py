@@ -17,7 +17,7 @@ from tiktoken import Encoding
 from torch import Tensor, nn
 
 from yzlin.batches import SPLITS, Batches
-from yzlin.device import autocast, compiled, keep_heap, pick_dtype
+from yzlin.device import Threads, autocast, compiled, keep_heap, pick_dtype
 from yzlin.distributed import World, join_world, lost_connection
 from yzlin.generate import evaluation_mode, tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
@@ -291,14 +291,15 @@ def loop(trainer: Trainer, fresh: bool, on_log: Callable[[dict[str, Any]], None]
     def report(row: dict[str, Any]) -> None:
         if world.rank == 0:
             run.log(row)
-            bar.say(f"loss {row['train_loss']:.3f}, {row['tokens_per_s'] or 0:,.0f} tokens/s")
+            bar.say(f"loss {row['train_loss']:.3f}, {row['tokens_per_s'] or 0:,.0f} tokens/s{threads}")
             on_log(row)
 
-    with stop_signals() as asked, Bar(args.max_iters, trainer.iteration, progress and world.rank == 0) as bar:
+    bar = Bar(args.max_iters, trainer.iteration, progress and world.rank == 0)
+    with stop_signals() as asked, bar, Threads(world.device, world.size) as threads:
         if fresh:
             report(trainer.evaluate()[0])
         while trainer.iteration < args.max_iters and not world.any(bool(asked)):
-            trainer.step()
+            threads.run(trainer.step)
             bar.update()
             if trainer.iteration % args.eval_interval == 0 or trainer.iteration == args.max_iters:
                 row, is_best = trainer.evaluate()

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from yzlin.batches import Batches
-from yzlin.device import bfloat16_gain, keep_heap, pick_device
+from yzlin.device import Threads, bfloat16_gain, keep_heap, pick_device
 from yzlin.distributed import World
 from yzlin.generate import Decoder
 from yzlin.model import ModelArgs, sample_next, yzlinGPT
@@ -54,6 +55,8 @@ class Way:
     kept_heap: bool = True
     gather: bool = True  # a batch by one gather from a file that stays open; else as the original: reopened, slice by slice
     compiled: bool = False
+    threads: str = "all"  # all, one, or as training chooses
+    busy: bool = False  # beside another program that takes a whole core
     batch_size: int = 32
     vocab_size: int = 0  # 0: that of the model
 
@@ -77,6 +80,17 @@ def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
     if with_compile:
         listed.append(replace(best, name="yzlin, compiled", compiled=True))
     return listed
+
+
+def thread_ways(batch_size: int) -> list[Way]:
+    """All threads, one, and as training chooses; on a machine that does nothing else, then beside a busy program."""
+    best = Way("", dtype="bfloat16" if bfloat16_gain() > 1.2 else "float32", batch_size=batch_size)
+    names = {"all": "all threads", "one": "one thread", "chosen": "as training chooses"}
+    return [
+        replace(best, name=name + ", beside a busy program" * busy, threads=threads, busy=busy)
+        for busy in (False, True)
+        for threads, name in names.items()
+    ]
 
 
 def flops_per_token(args: ModelArgs) -> float:
@@ -164,12 +178,20 @@ def measure(way: Way, model_args: ModelArgs, data_dir: str, seconds: float) -> d
         draw = original_batch(data_dir, model_args.block_size, way.batch_size, device)
 
     laps: list[dict[str, float]] = []
-    while len(laps) < 4 or sum(sum(lap.values()) for lap in laps[2:]) < seconds:
-        forward.parts = dict.fromkeys(PARTS, 0.0)
+
+    def step() -> None:
         batch = draw(len(laps))
         train_step(forward, optimizer, scaler, [batch], 0, args, World(0, 1, device), torch.zeros((), device=device))
+
+    if way.threads == "one":
+        torch.set_num_threads(1)
+    with busy_program(way.busy), Threads(device, processes=1 if way.threads == "chosen" else 2) as threads:
         forward.mark("optimizer")
-        laps.append(forward.parts)
+        while len(laps) < 4 or sum(sum(lap.values()) for lap in laps[2:]) < seconds:
+            forward.parts = dict.fromkeys(PARTS, 0.0)
+            threads.run(step)
+            forward.mark("optimizer")
+            laps.append(forward.parts)
     medians = {part: statistics.median(lap[part] for lap in laps[2:]) for part in PARTS}
     step = sum(medians.values())
     return {
@@ -178,6 +200,18 @@ def measure(way: Way, model_args: ModelArgs, data_dir: str, seconds: float) -> d
         "tokens_per_s": way.batch_size * model_args.block_size / step,
         "peak_mb": peak_memory(device) / 2**20,
     }
+
+
+@contextmanager
+def busy_program(wanted: bool) -> Iterator[None]:
+    """Another process that takes a whole core while the block runs."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if wanted else None
+    try:
+        yield
+    finally:
+        if process:
+            process.kill()
+            process.wait()
 
 
 def peak_memory(device: torch.device) -> float:
@@ -192,10 +226,9 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def bench(size: str, batch_size: int, rounds: int, seconds: float, with_compile: bool) -> dict[str, Any]:
+def bench(size: str, batch_size: int, rounds: int, seconds: float, listed: list[Way]) -> dict[str, Any]:
     """All ways in turns, `rounds` times. Returns the medians, and of each way its ratio to the first in tokens a second."""
     args = SIZES[size]
-    listed = ways(args, batch_size, with_compile)
     peak, source = peak_flops(pick_device())
     found: dict[str, list[dict[str, Any]]] = {way.name: [] for way in listed}
     with tempfile.TemporaryDirectory() as folder:
@@ -294,12 +327,12 @@ def table(result: dict[str, Any]) -> str:
         f"{result['size']}: {result['model']}, micro-batch {result['batch_size']}; torch {torch.__version__}",
         f"MFU is of {result['peak_flops'] / 1e12:.2f} TFLOP/s ({result['peak_from']})",
         f"glibc keeps the heap: {'yes' if result['kept_heap'] else 'no'}",
-        f"{'way':28}{'tokens/s':>10}{'ratio':>7}{'step ms':>9}{'data':>7}{'forward':>9}{'backward':>9}{'AdamW':>8}"
+        f"{'way':42}{'tokens/s':>10}{'ratio':>7}{'step ms':>9}{'data':>7}{'forward':>9}{'backward':>9}{'AdamW':>8}"
         f"{'MB':>7}{'MFU':>6}",
     ]
     for row in result["rows"]:
         lines.append(
-            f"{row['way']:28}{row['tokens_per_s']:>10,.0f}{row['ratio']:>7.2f}{row['step_ms']:>9.1f}{row['data_ms']:>7.2f}"
+            f"{row['way']:42}{row['tokens_per_s']:>10,.0f}{row['ratio']:>7.2f}{row['step_ms']:>9.1f}{row['data_ms']:>7.2f}"
             f"{row['forward_ms']:>9.1f}{row['backward_ms']:>9.1f}{row['optimizer_ms']:>8.1f}{row['peak_mb']:>7.0f}{row['mfu']:>6.0%}"
         )
     return "\n".join(lines)
@@ -312,6 +345,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each way in each round")
     parser.add_argument("--compile", action="store_true", help="also through torch.compile")
     parser.add_argument("--stories", action="store_true", help="telling a story instead of a training step")
+    parser.add_argument(
+        "--threads", action="store_true", help="all threads, one, and as training chooses, alone and beside a busy program"
+    )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
 
@@ -323,7 +359,11 @@ def main(options: argparse.Namespace) -> int:
         result = bench_stories(options.size, options.rounds)
         print(json.dumps(result, indent=1) if options.json else story_table(result))
         return 0
-    result = bench(options.size, options.batch_size, options.rounds, options.seconds, options.compile)
+    if options.threads:
+        listed = thread_ways(options.batch_size)
+    else:
+        listed = ways(SIZES[options.size], options.batch_size, options.compile)
+    result = bench(options.size, options.batch_size, options.rounds, options.seconds, listed)
     print(json.dumps(result, indent=1) if options.json else table(result))
     return 0
 

@@ -99,7 +99,7 @@ def device() -> Iterator[Finding]:
     try:
         import torch
 
-        from yzlin.device import bfloat16_gain, pick_device
+        from yzlin.device import Threads, bfloat16_gain, pick_device
     except (Exception, SystemExit):
         return
     kind = pick_device().type
@@ -111,8 +111,13 @@ def device() -> Iterator[Finding]:
     elif kind == "mps":
         yield True, "device: Apple MPS; float32"
     else:
-        gain = bfloat16_gain()
-        yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {torch.get_num_threads()} of them (no GPU is needed)"
+        gain, threads = bfloat16_gain(), torch.get_num_threads()
+        yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {threads} of them (no GPU is needed)"
+        if Threads(pick_device()).adapts:
+            yield True, f"threads: {threads}; training takes fewer while other programs are busy and fewer are faster"
+        else:
+            fixed = f"OMP_NUM_THREADS is {os.environ.get('OMP_NUM_THREADS')}" if "OMP_NUM_THREADS" in os.environ else "there is one"
+            yield True, f"threads: {threads}, always ({fixed})"
         yield (
             True,
             f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time"
