@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -326,7 +327,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['size']}: {result['model']}, micro-batch {result['batch_size']}; torch {torch.__version__}",
         f"MFU is of {result['peak_flops'] / 1e12:.2f} TFLOP/s ({result['peak_from']})",
-        f"glibc keeps the heap: {'yes' if result['kept_heap'] else 'no'}",
+        f"glibc keeps the heap: {'yes' if result['kept_heap'] else 'no'}; "
+        f"GOMP_SPINCOUNT is {os.environ.get('GOMP_SPINCOUNT', 'not set')}",
         f"{'way':42}{'tokens/s':>10}{'ratio':>7}{'step ms':>9}{'data':>7}{'forward':>9}{'backward':>9}{'AdamW':>8}"
         f"{'MB':>7}{'MFU':>6}",
     ]

@@ -239,9 +239,7 @@ def measured(model: yzlinGPT, tokenizer: tiktoken.Encoding, checkpoint: dict[str
     return f"{bits:.3f}, read from the run: {nats} and the tokens and bytes of its val split in meta.json.", no_check
 
 
-def model_card(
-    name: str, model: yzlinGPT, tokenizer: tiktoken.Encoding, checkpoint: dict[str, Any], with_onnx: bool
-) -> str:
+def model_card(name: str, model: yzlinGPT, tokenizer: tiktoken.Encoding, checkpoint: dict[str, Any], with_onnx: bool) -> str:
     """README.md of the folder."""
     bits, share = measured(model, tokenizer, checkpoint)
     args, values = model.args, {"name": name, "bits": bits, "share": share, "not_gguf": NOT_GGUF}
