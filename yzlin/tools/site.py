@@ -203,10 +203,6 @@ def lesson(path: Path, source: str) -> Page:
     if not any(cell.get("outputs") for cell in cells):
         raise ValueError(f"{path} has no outputs: run it and save it, or get it again with `git checkout`.")
     body = soup("\n".join(cell_html(cell, path) for cell in cells))
-    for paragraph in body.find_all("p"):  # the notebook's own line of links: the page has another
-        rest = "".join(text for text in paragraph.find_all(string=True) if not text.find_parent("a"))
-        if "map" in paragraph.get_text() and re.fullmatch(r"(map \(this page\)|[\s|])+", rest):
-            paragraph.decompose()
     note = "A page to read: what you see was computed when the course was made. To run it and change it"
     body.find("h1").insert_after(soup(f'<p class="hint">{note}: <code>make lab</code>, then <code>{source}</code>.</p>'))
     promise = re.search(r"At the end of this page (.+?)\.?(?:\n\n|$)", first, re.S)
@@ -219,8 +215,9 @@ def cell_html(cell: NotebookNode, path: Path) -> str:
     """One cell. Folded code can be opened; what a cell printed in pieces is one piece."""
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
-    if cell.cell_type != "code":
-        return markdown(cell.source, attachments=cell.get("attachments"), folder=path.parent)
+    if cell.cell_type != "code":  # without the notebook's own line of links to its neighbours: the page has another
+        text = re.sub(r"(?m)^(?:.*\[map\]\(.*|map \(this page\).*)(?:\n.+)*", "", cell.source)
+        return markdown(text, attachments=cell.get("attachments"), folder=path.parent)
     program = code(cell.source)
     if cell.metadata.get("jupyter", {}).get("source_hidden"):
         program = f"<details><summary>Code of this picture</summary>{program}</details>"
@@ -301,6 +298,10 @@ def finished(site: Site, page: Page) -> Page:
         if below and "caption" in below.get("class", ()):
             below.name = "figcaption"
             figure.append(below)
+    for printed in page.body.select("pre.out"):
+        inside = page.body.new_tag("samp")
+        inside.extend(list(printed.contents))
+        printed.append(inside)
     for table in page.body.find_all("table"):
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
         for head in table.find_all("th"):

@@ -37,7 +37,8 @@
   // A piece of the text around the first word that is in it, the words marked.
   function excerpt(place, words) {
     const first = Math.min(...words.map(({ word }) => place.low.indexOf(word)).filter((at) => at >= 0), place.text.length);
-    const from = first === place.text.length ? 0 : Math.max(0, first - BEFORE);
+    let from = first === place.text.length ? 0 : Math.max(0, first - BEFORE);
+    if (from) from = Math.min(first, from + 1 + place.text.slice(from, first).indexOf(" ")); // a whole word, where there are blanks
     const line = document.createElement("span");
     const piece = (from ? "… " : "") + place.text.slice(from, from + BEFORE + AFTER) + (from + BEFORE + AFTER < place.text.length ? " …" : "");
     const low = piece.toLowerCase();
