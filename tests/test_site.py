@@ -127,6 +127,7 @@ def test_the_headings_go_down_one_step_at_a_time(pages):
         levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1 and levels.count(1) == 1, path
         assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False)), path
+        assert all(page.text("th")), path
         assert {"header", "main", "nav", "footer"} <= {tag for tag, _ in page.tags} and dict(page.tags[0][1])["lang"] == "en"
 
 

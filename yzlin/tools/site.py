@@ -41,7 +41,7 @@ DOCS = {  # page: its name in the map
 }
 LISTING = "site.json"  # in the site: the name of each of its files; what is not among them is somebody else's
 WIDGET = "application/vnd.jupyter.widget-view+json"
-PICTURES = {  # of widgets whose cell stores none: the cell's id, a file in figures/, what one sees
+PICTURES = {  # of widgets whose cell stores none (photographed in JupyterLab): the cell's id, a file in figures/, what one sees
     "04-091": ("attention_sliders.png", "Sliders for layer and head above the heat map of that head: which token looks where."),
     "05-022": ("progress_bar.png", "A bar named training, full to its end after 400 steps."),
 }
@@ -195,8 +195,7 @@ def lesson(path: Path, source: str) -> Page:
     import nbformat
 
     try:
-        notebook = nbformat.read(path, as_version=4)
-        cells = notebook.cells
+        cells = nbformat.read(path, as_version=4).cells
         first = cells[0].source
     except (ValueError, KeyError, IndexError, AttributeError, nbformat.ValidationError) as error:
         raise ValueError(f"{path} is not a notebook: get it again with `git checkout`.") from error
@@ -259,9 +258,7 @@ def folder_html(folder: Path) -> str:
         words = html.escape(" ".join(says[1].split())) if says else ""
         name = f'<a href="yzlin/{path.name}">{path.name}</a>'
         rows.append(f"<tr><td>{name}</td><td>{words}</td><td>{len(text.splitlines())}</td></tr>")
-    head = "<thead><tr><th>file</th><th>what it is</th><th>lines</th></tr></thead>"
-    says = "What the notebooks build, in its final form: short files, to be read. The notebooks import them."
-    return f"<h1>The package yzlin</h1><p>{says}</p><table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    return filled("package.html", rows="\n".join(rows))
 
 
 def first_page(site: Site) -> str:
@@ -305,7 +302,10 @@ def finished(site: Site, page: Page) -> Page:
     for table in page.body.find_all("table"):
         table.wrap(page.body.new_tag("div", attrs={"class": "table"}))
         for head in table.find_all("th"):
-            head["scope"] = "col"
+            if head.get_text(strip=True):
+                head["scope"] = "col"
+            else:
+                head.name = "td"  # an empty corner heads nothing
     return page
 
 
