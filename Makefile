@@ -7,13 +7,17 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-ba
 TORCH = $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 CPU_BUILDS = https://download.pytorch.org/whl/cpu
 
-.PHONY: lab lab-lecture test browser constraints
+.PHONY: lab lab-lecture site test browser constraints
 
 lab: $(VENV)/ready
 	$(BIN)/python -m yzlin lab $(LAB)
 
 lab-lecture: $(VENV)/ready
 	$(BIN)/python -m yzlin lab --lecture $(LAB)
+
+# The course as pages to read: site/index.html opens by a double click, from a USB stick too.
+site: $(VENV)/ready
+	$(BIN)/python -m yzlin site
 
 test: $(VENV)/ready
 	$(BIN)/python -m ruff check .
