@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from yzlin.tools.html import code, filled, hash_of, markdown, math_svg, output
+from yzlin.tools.html import code, filled, hash_of, markdown, math_svg, output, outputs
 
 RMSNORM = r"y = w \cdot \frac{x}{\sqrt{\mathrm{mean}(x^2) + \varepsilon}}"
 PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -90,13 +90,19 @@ PLAIN = {"text/plain": "an <object>"}
         ),
         (
             {"output_type": "display_data", "data": {**PLAIN, "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}},
-            '<pre class="out widget">an &lt;object&gt;</pre>',
+            "",
         ),
         ({"output_type": "display_data", "data": {"application/json": {"a": 1}}}, ""),
     ],
 )
 def test_the_richest_output_that_needs_no_kernel(given, wanted):
     assert output(given) == wanted
+
+
+def test_what_was_printed_in_pieces_is_one_block():
+    stream = {"output_type": "stream", "name": "stdout"}
+    parts = outputs([{**stream, "text": "a\n"}, {**stream, "text": ["b\n"]}, {"output_type": "display_data", "data": PLAIN}])
+    assert parts == ['<pre class="out">a\nb\n</pre>', '<pre class="out">an &lt;object&gt;</pre>']
 
 
 def test_colours_of_a_terminal_are_kept():

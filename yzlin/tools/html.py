@@ -10,7 +10,7 @@ import base64
 import hashlib
 import html
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +119,26 @@ def code(source: str) -> str:
     return str(Highlight2HTML(pygments_lexer="ipython3")(source))
 
 
-def output(given: Output, link: Callable[[str], str | None] = lambda url: url) -> str:
-    """One output of a code cell as HTML: its richest form that shows something without a kernel. "" if there is none."""
-    from nbconvert.filters.ansi import ansi2html
+def outputs(given: Iterable[Output], link: Callable[[str], str | None] = lambda url: url) -> list[str]:
+    """The outputs of a code cell as HTML. What was printed in several pieces is one block again."""
+    parts: list[str] = []
+    printed = ""
+    for each in given:
+        if each["output_type"] == "stream":
+            printed += joined(each["text"])
+            continue
+        parts += [printed_block(printed), output(each, link)]
+        printed = ""
+    return [part for part in [*parts, printed_block(printed)] if part]
 
+
+def output(given: Output, link: Callable[[str], str | None] = lambda url: url) -> str:
+    """One output as HTML: its richest form that shows something without a kernel. "" if there is none."""
     if given["output_type"] == "stream":
-        return f'<pre class="out">{ansi2html(joined(given["text"]))}</pre>'
+        return printed_block(joined(given["text"]))
     if given["output_type"] == "error":
-        return f'<pre class="out error">{ansi2html(joined(given["traceback"], chr(10)))}</pre>'
+        return printed_block("\n".join(given["traceback"]))
     data = {kind: joined(value) for kind, value in given["data"].items() if isinstance(value, (str, list))}
-    if "application/vnd.jupyter.widget-view+json" in given["data"]:
-        return f'<pre class="out widget">{html.escape(data.get("text/plain", ""))}</pre>'
     if "text/html" in data:
         return f'<div class="out rich">{data["text/html"]}</div>'
     if "text/markdown" in data:
@@ -139,9 +148,18 @@ def output(given: Output, link: Callable[[str], str | None] = lambda url: url) -
             alt = given.get("metadata", {}).get(kind, {}).get("alt", "")
             packed = "".join(data[kind].split())
             return f'<img class="out" alt="{html.escape(alt)}" src="data:{kind};base64,{packed}">'
-    return f'<pre class="out">{ansi2html(data["text/plain"])}</pre>' if "text/plain" in data else ""
+    if "application/vnd.jupyter.widget-view+json" in given["data"]:
+        return ""  # its plain text, VBox(children=(HBox(..., says nothing to a reader
+    return printed_block(data.get("text/plain", ""))
 
 
-def joined(text: str | list[str], between: str = "") -> str:
-    """nbformat keeps a text as one string or as a list of lines."""
-    return text if isinstance(text, str) else between.join(text)
+def printed_block(text: str) -> str:
+    """What was printed, with the colours of the terminal."""
+    from nbconvert.filters.ansi import ansi2html
+
+    return f'<pre class="out">{ansi2html(text)}</pre>' if text.strip() else ""
+
+
+def joined(text: str | list[str]) -> str:
+    """A text in a notebook's file is one string or a list of lines."""
+    return text if isinstance(text, str) else "".join(text)
