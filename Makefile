@@ -7,7 +7,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-ba
 TORCH = $(shell sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
 CPU_BUILDS = https://download.pytorch.org/whl/cpu
 
-.PHONY: lab lab-lecture site test browser constraints
+.PHONY: lab lab-lecture site slides test browser constraints
 
 lab: $(VENV)/ready
 	$(BIN)/python -m yzlin lab $(LAB)
@@ -18,6 +18,10 @@ lab-lecture: $(VENV)/ready
 # The course as pages to read: site/index.html opens by a double click, from a USB stick too.
 site: $(VENV)/ready
 	$(BIN)/python -m yzlin site
+
+# Each notebook as slides: slides/index.html.
+slides: $(VENV)/ready
+	$(BIN)/python -m yzlin slides
 
 test: $(VENV)/ready
 	$(BIN)/python -m ruff check .

@@ -89,6 +89,10 @@ PLAIN = {"text/plain": "an <object>"}
             '<img class="out" alt="a &quot;b&quot;" src="data:image/png;base64,QUJD">',
         ),
         (
+            {"output_type": "display_data", "data": {**PLAIN, "image/svg+xml": ["<svg>", "</svg>"]}, "metadata": {}},
+            '<img class="out" alt="" src="data:image/svg+xml;base64,PHN2Zz48L3N2Zz4=">',
+        ),
+        (
             {"output_type": "display_data", "data": {**PLAIN, "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}},
             "",
         ),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).with_name("assets")
-PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+PICTURES = ("image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp")
 Output = Mapping[str, Any]  # one output of a code cell, as nbformat reads it
 
 
@@ -146,7 +146,7 @@ def output(given: Output, link: Callable[[str], str | None] = lambda url: url) -
     for kind in PICTURES:
         if kind in data:
             alt = given.get("metadata", {}).get(kind, {}).get("alt", "")
-            packed = "".join(data[kind].split())
+            packed = "".join(data[kind].split()) if "svg" not in kind else base64.b64encode(data[kind].encode()).decode()
             return f'<img class="out" alt="{html.escape(alt)}" src="data:{kind};base64,{packed}">'
     if "application/vnd.jupyter.widget-view+json" in given["data"]:
         return ""  # its plain text, VBox(children=(HBox(..., says nothing to a reader

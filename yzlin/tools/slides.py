@@ -80,7 +80,7 @@ def essence(heading: str, body: str) -> str:
     to the code below; and all that is not a paragraph: formulas, tables, pictures, lines of code, lists (of each item
     the first sentence).
     """
-    told = re.sub(r"<details>.*?</details>", "", body, flags=re.S)
+    told = re.sub(r"^Break: .*$|<details>[\s\S]*?</details>", "", body, flags=re.M)
     blocks = [found[0].rstrip() for found in re.finditer(r"^(```|~~~).*?^\1 *$|(?:[^\n]*\S[^\n]*(?:\n|$))+", told, re.M | re.S)]
     shown = [heading] if heading else []
     spoken = [i for i, block in enumerate(blocks) if re.search(r"[.?!:][)*_\"]*$", block) and is_paragraph(block)]
@@ -96,8 +96,8 @@ def essence(heading: str, body: str) -> str:
 
 
 def is_paragraph(block: str) -> bool:
-    """True for text; False for lists, tables, code, formulas and pictures. A line that begins with Break: is no text."""
-    return not re.match(r"([-*]|\d+\.) |\||    |```|~~~|\$\$|!\[|<|Break:", block)
+    """True for text; False for lists, tables, code, formulas and pictures."""
+    return not re.match(r"([-*]|\d+\.) |\||    |```|~~~|\$\$|!\[|<", block)
 
 
 def slides_of(cells: list[Cell], files: dict[str, str], folder: Path) -> list[Slide]:
@@ -176,7 +176,7 @@ def deck(name: str, notebook: dict[str, Any], files: dict[str, str], folder: Pat
         f'<aside class="notes">{"".join(slide.notes)}</aside>\n</section>'
         for number, slide in enumerate(slides, 1)
     )
-    title, style, script = html.escape(slides[0].title), asset("code.css") + asset("slides.css"), asset("slides.js")
+    title, style, script = html.escape(slides[0].title or name), asset("code.css") + asset("slides.css"), asset("slides.js")
     head = {"made_by": MADE_BY, "policy": policy(script), "title": title, "style": style}
     return title, filled("slides.html", slides=shown, script=script, **head), len(slides)
 

@@ -23,9 +23,14 @@ function fit(slide) {
   const sizes = picture ? [1, 0.95, 0.9] : [...(code ? [] : [1.4]), 1.3, 1.2, 1.1, 1, 0.95, 0.9];
   for (const [tight, size] of [...sizes.filter((size) => size < widest || size === 0.9).map((size) => [0, size]), [1, 0.9]]) {
     body.style.setProperty("--code", `${size}rem`);
-    body.style.setProperty("--text", `${Math.max(1.2, Math.min(code ? 1.5 : 1.8, 0.4 + size))}rem`);
+    body.style.setProperty("--text", `${tight ? 1.2 : Math.min(code ? 1.5 : 1.8, 0.4 + size)}rem`);
     body.classList.toggle("tight", Boolean(tight));
-    if (body.scrollHeight <= body.clientHeight) return;
+    if (body.scrollHeight <= body.clientHeight) break;
+  }
+  // A picture stands at the left of its box: on a dark page, no white beside it.
+  for (const image of find("img", body)) {
+    const scale = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
+    image.style.clipPath = `inset(0 ${image.clientWidth - scale * image.naturalWidth}px 0 0 round 0.3rem)`;
   }
 }
 
