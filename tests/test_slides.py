@@ -14,7 +14,7 @@ import pytest
 
 from yzlin import ROOT
 from yzlin.tools.html import asset, hash_of
-from yzlin.tools.slides import Slide, beginning, essence, make_slides, sections, sentences, slides_of
+from yzlin.tools.slides import MOST, Slide, beginning, essence, make_slides, sections, sentences, slides_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 KINDS = {"slide", "subslide", "fragment", "skip", "notes", ""}
@@ -74,7 +74,7 @@ def test_a_lesson_has_12_to_20_slides_each_with_heading_words_and_notes(path, ma
 def test_a_text_on_a_slide_is_short(path):
     for slide in shown(path):
         for paragraph in re.findall(r"<p>(.*?)</p>", "".join(slide.parts), re.S):
-            assert len(words(paragraph)) <= 250, words(paragraph)
+            assert len(words(paragraph)) <= MOST, words(paragraph)
 
 
 class Tags(HTMLParser):

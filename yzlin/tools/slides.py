@@ -21,7 +21,7 @@ from yzlin import ROOT
 from yzlin.tools.files import whole_file
 from yzlin.tools.html import asset, code, filled, joined, markdown, outputs, policy
 
-ENOUGH = 180  # characters of text below a heading: two or three lines of a slide
+ENOUGH, MOST = 180, 250  # characters of text below a heading: two or three lines of a slide
 MADE_BY = '<meta name="generator" content="yzlin slides">'  # stands in each file that we may write again
 SENTENCE = re.compile(r"""(?<=[.?!])([)*_"]*)\s+(?=["(*_\[]*[A-Z0-9`])""")  # where one ends and the next begins
 BEGINS = ("slide", "subslide")
@@ -62,9 +62,9 @@ def sentences(paragraph: str) -> list[str]:
 
 
 def beginning(paragraph: str) -> str:
-    """Its first sentences, as long as all have ENOUGH characters or less; if the first alone has more, up to its colon."""
+    """Its first sentences, as many as have ENOUGH characters together; of a first one with more than MOST up to its colon."""
     first, *others = sentences(paragraph)
-    if len(first) > ENOUGH and re.search("[:;] ", first):
+    if len(first) > MOST and re.search("[:;] ", first):
         return re.split("(?<=[:;]) ", first)[0].rstrip(":;") + " ..."
     for sentence in others:
         if len(first) + 1 + len(sentence) > ENOUGH:

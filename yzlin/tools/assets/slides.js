@@ -17,7 +17,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) =>
 // The largest letters with which a slide fits and no line of code is broken; code has at least 0.9 rem. Then it scrolls.
 function fit(slide) {
   const body = find(".body", slide)[0];
-  const columns = Math.max(1, ...find("pre", body).flatMap((pre) => pre.textContent.split("\n").map((line) => Math.min(line.length, 100))));
+  const lines = find("pre", body).flatMap((pre) => pre.textContent.split("\n"));
+  const columns = Math.max(1, ...lines.map((line) => (line.length > 115 ? 100 : line.length))); // a longer one is broken anyway
   const widest = (body.clientWidth / parseFloat(getComputedStyle(root).fontSize) - 1.7) / columns / 0.605; // 0.605: a letter
   const [picture, code] = ["img", "pre"].map((tag) => find(tag, body).length > 0);
   const sizes = picture ? [1, 0.95, 0.9] : [...(code ? [] : [1.4]), 1.3, 1.2, 1.1, 1, 0.95, 0.9];
