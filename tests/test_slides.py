@@ -162,6 +162,7 @@ def test_cells_become_slides_as_in_jupyter():
         cell("z = 2", "", printed, slideshow={"show": "output"}),
         cell("z = 3", "", printed, jupyter={"source_hidden": True}),
         cell("goes on", None),
+        cell("nothing = 0", "fragment", [], slideshow={"show": "output"}),
     ]
     one, two, three = slides_of(cells, {}, ROOT)
     assert [slide.title for slide in (one, two, three)] == ["Title", "One & two", "One & two"]
@@ -172,7 +173,7 @@ def test_cells_become_slides_as_in_jupyter():
     assert words(two.parts[2]) == "x = 6 * 7 print ( x ) 42" and 'class="part"' in two.parts[2]
     assert 'class="part fragment"' in two.parts[3]
     assert three.parts[0] == '<h2 class="again">One &amp; two</h2>' and "<p>Below the same heading.</p>" in three.parts[1]
-    assert [words(part) for part in three.parts[2:4]] == ["42", "42"]
+    assert [words(part) for part in three.parts[2:]] == ["42", "42", "goes on"]
     assert "hidden" not in "".join(one.parts + one.notes)
 
 
@@ -208,6 +209,9 @@ def test_a_notebook_of_ones_own_and_what_is_refused(tmp_path):
     assert '<a href="b.html">b</a> c' in text and "<title>A b c</title>" in text
     assert "<title>b.ipynb</title>" in (to / "b.html").read_text(encoding="utf-8")
     make_slides(mine, to)  # ours are made again
+    assert [said[0] for said in make_slides(mine / "b.ipynb", tmp_path / "one")] == ["b.html"]
+    with pytest.raises(ValueError, match="none.ipynb cannot be read"):
+        make_slides(mine / "none.ipynb", to)
     (to / "b.html").write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match="b.html was not made by this command"):
         make_slides(mine, to)
@@ -223,7 +227,7 @@ def test_command_line_slides(tmp_path):
     assert {path.name for path in (tmp_path / "deep" / "slides").iterdir()} == {"a.html", "index.html"}
     none = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=120)
     assert none.returncode == 2 and "there is no notebook in" in none.stderr and "Traceback" not in none.stderr
-    assert "slides/" in (ROOT / ".gitignore").read_text().splitlines(), "make slides writes there"
+    assert "/slides/" in (ROOT / ".gitignore").read_text().splitlines(), "make slides writes there"
 
 
 # ---- in a real browser

@@ -31,7 +31,11 @@ COMMANDS = {
     ),
     "page": ("yzlin.tools.page", "one file in which a trained model tells stories", ["storyteller --to story.html"]),
     "site": ("yzlin.tools.site", "the course as pages to read, with a search; a USB stick will do", ["", "--to my-site"]),
-    "slides": ("yzlin.tools.slides", "a file of slides for each notebook, offline", ["", "--to slides --notebooks workspace"]),
+    "slides": (
+        "yzlin.tools.slides",
+        "a file of slides for each notebook, offline",
+        ["", "--to slides --notebooks workspace/02_batches.ipynb"],
+    ),
     "submit": ("yzlin.tools.submit", "your exercises as one file for your lecturer", ["", "--name 'Ada Lovelace'"]),
     "grade": ("yzlin.tools.grade", "runs what a class handed in again, and says how each exercise stands", ["handed_in"]),
     "bench": ("yzlin.tools.bench", "how fast a training step or a story is, done in several ways", ["", "--stories"]),

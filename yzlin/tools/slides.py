@@ -83,7 +83,8 @@ def essence(heading: str, body: str) -> str:
     told = re.sub(r"^Break: .*$|<details>[\s\S]*?</details>", "", body, flags=re.M)
     blocks = [found[0].rstrip() for found in re.finditer(r"^(```|~~~).*?^\1 *$|(?:[^\n]*\S[^\n]*(?:\n|$))+", told, re.M | re.S)]
     shown = [heading] if heading else []
-    spoken = [i for i, block in enumerate(blocks) if re.search(r"[.?!:][)*_\"]*$", block) and is_paragraph(block)]
+    # not the links between the pages: [< 03](...) | [map](...) | [05 >](...)
+    spoken = [i for i, block in enumerate(blocks) if is_paragraph(block) and not (" | " in block and block[-1] not in ".?!:")]
     for i, block in enumerate(blocks):
         if re.match(r"([-*]|\d+\.) ", block):
             items = re.split(r"^([-*] |\d+\. )", block, flags=re.M)[1:]
@@ -118,7 +119,8 @@ def slides_of(cells: list[Cell], files: dict[str, str], folder: Path) -> list[Sl
         elif cell["cell_type"] == "code":
             if kind in BEGINS or not slides:
                 slides.append(again(slides))
-            slides[-1].parts.append(part(kind, code_and_outputs(cell, link)))
+            if shown := code_and_outputs(cell, link):
+                slides[-1].parts.append(part(kind, shown))
         elif cell["cell_type"] == "markdown":
             add_text(slides, kind, source, words)
     return slides
@@ -182,14 +184,15 @@ def deck(name: str, notebook: dict[str, Any], files: dict[str, str], folder: Pat
 
 
 def make_slides(notebooks: Path, to: Path) -> list[tuple[str, int, int]]:
-    """Writes a file for each notebook of a folder, and index.html; returns (name, slides, bytes) of each.
+    """Writes a file for each notebook of a folder (or for one), and index.html; returns (name, slides, bytes) of each.
 
     Nothing is written before all can be. Raises ValueError where a notebook cannot be shown, FileExistsError where a
     file of that name is not one of ours.
     """
     import nbformat
 
-    paths = sorted(path for path in notebooks.glob("*.ipynb") if ".newer" not in path.name)
+    folder = notebooks.parent if notebooks.suffix == ".ipynb" else notebooks
+    paths = [notebooks] if folder != notebooks else sorted(path for path in folder.glob("*.ipynb") if ".newer" not in path.name)
     if not paths:
         raise ValueError(f"there is no notebook in {notebooks}: name the folder with --notebooks.")
     files = {path.name: path.stem + ".html" for path in paths}
@@ -199,7 +202,7 @@ def make_slides(notebooks: Path, to: Path) -> list[tuple[str, int, int]]:
             notebook = nbformat.read(path, as_version=4)
         except Exception as error:  # nbformat has many
             raise ValueError(f"{path.name} cannot be read as a notebook: {error}.") from None
-        title, page, count = deck(path.name, notebook, files, notebooks)
+        title, page, count = deck(path.name, notebook, files, folder)
         pages[files[path.name]] = page
         contents += f'<li><a href="{files[path.name]}">{title}</a> {count} slides</li>\n'
         sizes.append((files[path.name], count, len(page.encode())))
@@ -222,7 +225,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         width=80,
     )
     parser.add_argument("--to", type=Path, default=Path("slides"), metavar="FOLDER", help="what was there is made again")
-    parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", metavar="FOLDER", help="run and saved notebooks")
+    parser.add_argument("--notebooks", type=Path, default=ROOT / "notebooks", metavar="PATH", help="a folder, or one notebook")
 
 
 def main(options: argparse.Namespace) -> int:
