@@ -340,6 +340,7 @@ def test_keys_address_notes_and_the_presenters_window(browser, made):
         after("s")
     talk = opened.value
     assert talk.locator("#next").inner_text() == "Next: Random crops" and "Five. From the same six" in talk.inner_text("#text")
+    talk.keyboard.press("ArrowDown")  # scrolls
     talk.keyboard.press("ArrowRight")
     talk.wait_for_timeout(100)
     assert tab.url.endswith("#/4") and talk.locator("#place").inner_text() == "4 / 19: Random crops"

@@ -127,6 +127,8 @@ const keys = {
 function press(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]").length) return;
   if ((event.key === " " || event.key === "Enter") && event.target.closest("a, button") && !typed) return;
+  const reads = event.target.ownerDocument !== document || event.target === part("pane");
+  if (reads && /^Arrow(Up|Down)$/.test(event.key)) return; // scrolls the notes
   if (/^\d$/.test(event.key)) typed += event.key;
   else {
     if (event.key === "Enter" && typed) show(Number(typed) - 1);
