@@ -139,6 +139,7 @@ def test_sentences_end_where_a_reader_ends_them():
     assert sentences('After *Mia ran. Ben sat.* it goes on. "No. Yes." End.') == [
         "After *Mia ran. Ben sat.* it goes on.", '"No. Yes."', "End."
     ]  # fmt: skip
+    assert sentences("It is. (One. Two.) Three") == ["It is.", "(One. Two.)", "Three"]
     long = "The panels grow: " + "a list " * 40 + "ends."
     assert beginning(long) == "The panels grow ..." and beginning("Short. " + long) == "Short."
 

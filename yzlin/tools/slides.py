@@ -51,11 +51,13 @@ def sections(text: str) -> list[tuple[str, str]]:
 
 
 def sentences(paragraph: str) -> list[str]:
-    """Its sentences; a bold word or two at its beginning, as in **Break it.**, belongs to the first one."""
+    """Its sentences; words in bold, as in **Break it.**, go with the next one, and none ends inside of *, `, " or brackets."""
     found: list[str] = []
     for part in SENTENCE.sub(r"\1\n", " ".join(paragraph.split())).split("\n"):
-        if found and (re.fullmatch(r"(\*+)[^*]*\1\.?", found[-1]) or any(found[-1].count(mark) % 2 for mark in '*`"')):
-            found[-1] += " " + part  # the one before is a few words in bold, or is still inside of *, ` or "
+        before = found[-1] if found else ""
+        inside = before.count("(") > before.count(")") or any(before.count(mark) % 2 for mark in '*`"')
+        if inside or re.fullmatch(r"(\*+)[^*]*\1\.?", before):
+            found[-1] += " " + part
         else:
             found.append(part)
     return found
