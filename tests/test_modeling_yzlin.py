@@ -5,7 +5,7 @@ import ast
 from test_same_code import definitions
 
 from yzlin import ROOT
-from yzlin.tools.export import ASSETS
+from yzlin.tools.html import ASSETS
 
 
 def test_the_modelling_file_has_the_code_of_the_model():

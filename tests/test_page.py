@@ -18,7 +18,8 @@ from yzlin.generate import Decoder, encode_prompt, stream_ids
 from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.storybook import openings, stories
 from yzlin.tokenizer import load_tokenizer, train_bpe
-from yzlin.tools.page import asset, page, page_text
+from yzlin.tools.html import asset
+from yzlin.tools.page import page, page_text
 
 SHIPPED = "storyteller"
 CHINESE = "从前有一只小猫,住在河边的小房子里。它每天都去看鱼!「你好吗?」\n\n"

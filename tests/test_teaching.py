@@ -24,6 +24,12 @@ def test_the_plan_is_what_the_notebooks_say():
     assert plan() in TEACHING and written(TEACHING) == TEACHING, "run: python tests/plan_of_lessons.py"
 
 
+@pytest.mark.parametrize("number", NOTEBOOKS)
+def test_the_readme_gives_the_minutes_that_the_notebook_asks_for(number):
+    asked = re.search(r"^Read: (\d+) minutes", whole_text(NOTEBOOKS[number]), re.M)[1]
+    assert re.search(rf"^\| \[{number} .*?\]\(.*?\) \|.*?\| (\d+) \|", README, re.M)[1] == asked
+
+
 def test_no_lesson_is_longer_than_an_hour_allows():
     for row in plan().splitlines()[2:]:
         total, lessons = int(row.split("|")[2]), [int(number) for number in row.split("|")[3].split(",")]

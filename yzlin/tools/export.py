@@ -30,8 +30,8 @@ from yzlin.model import ModelArgs, yzlinGPT
 from yzlin.prepare import load_meta
 from yzlin.storybook import coherence, stories
 from yzlin.tokenizer import EOT, SPLIT_PATTERN, save_tokenizer, tokenizer_from_text
+from yzlin.tools.html import ASSETS, asset
 
-ASSETS = Path(__file__).parent / "assets"
 NOT_GGUF = (
     "There is no GGUF file: of the models that llama.cpp knows, none has a ReLU gate together with learned positions "
     "(its llama graph has SiLU built in, its GPT-2 has no gate)."
@@ -252,7 +252,7 @@ def model_card(name: str, model: yzlinGPT, tokenizer: tiktoken.Encoding, checkpo
         if with_onnx
         else "There is no ONNX file: `--onnx` writes one."
     )
-    card = (ASSETS / "model_card.md").read_text(encoding="utf-8")
+    card = asset("model_card.md")
     for key, value in values.items():
         card = card.replace("{" + key + "}", value)
     return card

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import json
-import re
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +19,8 @@ import torch
 from yzlin.checkpoint import checkpoint_path, load_model
 from yzlin.model import yzlinGPT
 from yzlin.storybook import openings
-from yzlin.tools.export import ASSETS
 from yzlin.tools.files import whole_file
+from yzlin.tools.html import asset, filled, hash_of
 
 SCRIPTS = ("engine.js", "words.js", "page.js")
 
@@ -64,13 +62,7 @@ def page_text(model: yzlinGPT, tokenizer: tiktoken.Encoding, name: str, beginnin
     policy = f"default-src 'none'; script-src {hash_of(script)}; style-src {hash_of(style)}; img-src data:; "
     policy += "base-uri 'none'; form-action 'none'"
     data = "\n".join(f'<script type="text/plain" id="{key}">{text}</script>' for key, text in blocks)
-    parts = {"policy": policy, "style": style, "data": data, "script": script}
-    return re.sub(r"\{(\w+)\}", lambda mark: parts[mark[1]], asset("page.html"))
-
-
-def asset(name: str) -> str:
-    """The text of a file beside this one."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+    return filled("page.html", policy=policy, style=style, data=data, script=script)
 
 
 def half(name: str, weight: torch.Tensor) -> str:
@@ -79,11 +71,6 @@ def half(name: str, weight: torch.Tensor) -> str:
     if not torch.isfinite(rounded).all():
         raise ValueError(f"{name} holds a number that float16 cannot hold (not finite, or above 65,504).")
     return base64.b64encode(rounded.cpu().contiguous().numpy().astype("<f2").tobytes()).decode()
-
-
-def hash_of(text: str) -> str:
-    """What a content security policy calls a script or a style by."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
