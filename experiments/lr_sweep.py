@@ -1,10 +1,10 @@
-"""The learning rate of a small yzlinGPT: AdamW with and without warm-up and cosine, and SGD.
+"""The learning rate of a small yzlinGPT: AdamW with and without warm-up and cosine, and SGD with and without momentum.
 
     python experiments/lr_sweep.py
 
-Writes docs/tables/lr_sweep.csv, a row per run, which notebook 07 replays. Each rate is tried with one seed, the best three
-with three; the long runs have one rate and one seed. All runs of a seed see the same batches. Takes
-about four minutes on one core.
+Writes docs/tables/lr_sweep.csv, a row per run, which notebook 07 replays. Seed 0 tries each rate, three other seeds judge the
+best one; the long runs have one rate and one seed. All runs of a seed see the same batches. Takes about four minutes on
+one core.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from yzlin.train import estimate_loss, train_step
 
 TABLE = ROOT / "docs" / "tables" / "lr_sweep.csv"
 DATA = ROOT / "data" / "lr_sweep"
-WARMUP, BATCH, SEEDS = 30, 8, (0, 1, 2)
+WARMUP, BATCH, JUDGES = 30, 8, (1, 2, 3)
 SHAPE = dict(block_size=32, n_layer=2, n_head=2, n_embed=32)
 RATES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
 SWEEPS = {
     (200, "AdamW", "constant"): RATES,
     (200, "AdamW", "warm-up"): RATES,
     (200, "SGD", "constant"): (0.1, 0.3, 1.0, 3.0),
+    (200, "SGD with momentum", "constant"): (0.03, 0.1, 0.3),
     (500, "AdamW", "warm-up"): (0.004, 0.008, 0.016),
     (500, "AdamW", "warm-up, cosine"): (0.004, 0.008, 0.016),
     (2000, "AdamW", "warm-up"): (0.008,),
@@ -52,7 +53,7 @@ def run(steps: int, optimizer_name: str, schedule: str, rate: float, seed: int) 
     batches = Batches(DATA, SHAPE["block_size"], BATCH, seed=seed, align=True, eot=tokenizer.eot_token)
     torch.manual_seed(seed)
     model = yzlinGPT(ModelArgs(vocab_size=tokenizer.n_vocab, **SHAPE))
-    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9 if "momentum" in optimizer_name else 0.0)
     if optimizer_name == "AdamW":
         optimizer = model.configure_optimizers(args.weight_decay, rate, (args.beta1, args.beta2), "cpu")
     scaler, loss_sum = torch.amp.GradScaler("cpu", enabled=False), torch.zeros(())
@@ -75,10 +76,10 @@ def main() -> None:
         return loss
 
     for kind, rates in SWEEPS.items():
-        found = {rate: add(kind, rate, SEEDS[0]) for rate in rates}
-        for rate in sorted(rates, key=lambda rate: (math.isnan(found[rate]), found[rate]))[:3]:  # the best three
-            for seed in SEEDS[1:] if len(rates) > 1 else ():
-                add(kind, rate, seed)
+        found = {rate: add(kind, rate, 0) for rate in rates}
+        best = min(rates, key=lambda rate: (math.isnan(found[rate]), found[rate]))
+        for seed in JUDGES if len(rates) > 1 else ():
+            add(kind, best, seed)
     TABLE.parent.mkdir(parents=True, exist_ok=True)
     made = f"{date.today()}, one thread, Python {platform.python_version()}, torch {torch.__version__}"
     with whole_file(TABLE, "w") as file:
