@@ -123,7 +123,7 @@ def check_smoothing(answer) -> str:
         }
         otherwise = "add (1 - eps) times the plain loss and eps times the mean of -log p over all V ids."
         compare(run(answer, logits, targets, eps), want, hints, otherwise)
-    return "a model is no longer rewarded for being surer than 90%: some say that helps, for stories it rarely does."
+    return "with eps = 0.1 a model is no longer rewarded for being surer than about 90%. Does that help? A question for a race."
 
 
 def micro_batch(targets: int, places: int, seed: int) -> float:
