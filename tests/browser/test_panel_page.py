@@ -1,4 +1,4 @@
-"""Notebooks 00 and 09 in JupyterLab, in a real browser, as a reader uses them. Not part of `make test`: run `make browser`.
+"""The panel of notebook 09 in JupyterLab, in a real browser. Not part of `make test`: run `make browser`.
 
 Needs playwright and a Chromium (any that is installed; $CHROMIUM names another). Screenshots land in tests/browser/shots.
 The checks of accessibility are axe-core's: `pip install axe-playwright-python`, or `npm install axe-core`.
@@ -9,65 +9,42 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from lab_page import THEMES, free_port, open_page, playwright, run_all, settings, shot, wait_for, write_settings
 
 from yzlin import ROOT
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge")
-CHROMIUM = os.environ.get("CHROMIUM") or next((found for name in NAMES if (found := shutil.which(name))), None)
-if not CHROMIUM:
-    pytest.skip("no Chromium is installed: install one, or name it in $CHROMIUM", allow_module_level=True)
-SHOTS = Path(__file__).parent / "shots"
 PANEL = [  # a notebook with nothing but the panel
     "from yzlin.demo import StoryDemo",
     'demo = StoryDemo(prompt="Once upon a time there was a brave boy named Tim.", models=["storyteller"])',
     "demo.panel",
 ]
-# What JupyterLab itself says in a room without internet, or of its own parts.
-HARMLESS = re.compile(r"favicon|ERR_INTERNET|ERR_NAME_NOT|jupyterlab/api/news|api/collaboration|/lsp/")
 
 
-@pytest.fixture(scope="module", params=["JupyterLab Light", "JupyterLab Dark"])
+@pytest.fixture(scope="module", params=THEMES)
 def lab(request, tmp_path_factory):
-    """A JupyterLab on copies of the notebooks and one of the panel alone: (its address, the name of the theme, its folder)."""
+    """A JupyterLab on a copy of 09 and a notebook of the panel alone: (its address, the name of the theme, its folder)."""
     home = tmp_path_factory.mktemp("lab")
-    for name in ("00_start_here", "09_story_demo"):
-        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", home)
+    shutil.copy(ROOT / "notebooks" / "09_story_demo.ipynb", home)
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     cell = {"cell_type": "code", "id": "panel", "metadata": {}, "execution_count": None, "outputs": []}
     cell["source"] = "\n".join(PANEL)
     notebook = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
     (home / "panel.ipynb").write_text(json.dumps(notebook))
-    settings = {
-        "apputils-extension/themes": {"theme": request.param},
-        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-        "notebook-extension/tracker": {"windowingMode": "none"},  # every cell stays in the page
-    }
-    for name, values in settings.items():
-        path = home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(values))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    quiet = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+    write_settings(home / "settings", settings(request.param) | quiet)
+    port = free_port()
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}", "--IdentityProvider.token="]
     command += ["--allow-root", f"--ServerApp.root_dir={home}"]
     environment = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTER_CONFIG_DIR": str(home / "config")}
     environment["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
     server = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.3)
+    wait_for(port)
     yield f"http://127.0.0.1:{port}", request.param.split()[-1].lower(), home
     server.terminate()
     server.wait(20)
@@ -75,52 +52,8 @@ def lab(request, tmp_path_factory):
 
 @pytest.fixture
 def page(lab):
-    errors = []
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1366, "height": 768})  # a small laptop's
-        page.on(
-            "console", lambda m: m.type == "error" and not HARMLESS.search(m.text + str(m.location)) and errors.append(m.text)
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.lab, page.theme, page.home = lab
+    with open_page(*lab) as page:
         yield page
-        token = next(cookie["value"] for cookie in page.context.cookies() if cookie["name"] == "_xsrf")
-        for session in page.request.get(f"{page.lab}/api/sessions").json():  # the next test has a kernel of its own
-            page.request.delete(f"{page.lab}/api/sessions/{session['id']}", headers={"X-XSRFToken": token})
-        browser.close()
-    assert not (serious := [error for error in errors if not HARMLESS.search(error)]), serious
-
-
-def run_all(page, name):
-    page.goto(f"{page.lab}/lab/tree/{name}.ipynb?reset")
-    page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=60_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
-    cells = json.loads((page.home / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-    count = sum(cell["cell_type"] == "code" for cell in cells)
-    playwright.expect(page.locator(".jp-CodeCell")).to_have_count(count, timeout=60_000)  # they come one by one
-    last = page.locator(".jp-CodeCell").last.locator(".jp-InputArea-prompt")
-    first = page.locator(".jp-CodeCell").first.locator(".jp-InputArea-prompt")
-    for _ in range(5):  # a kernel that is not connected yet takes no cells
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        time.sleep(3)
-        if first.inner_text() != "[ ]:":
-            break
-    playwright.expect(last).to_have_text(f"[{count}]:", timeout=180_000)
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
-    wrong = page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]')
-    assert wrong.count() == 0, wrong.all_inner_texts()
-
-
-def shot(page, name):
-    SHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SHOTS / f"{name}_{page.theme}.png")
-
-
-def test_00_runs_and_tells_a_story(page):
-    run_all(page, "00_start_here")
-    shot(page, "00")
 
 
 class PanelPage:
