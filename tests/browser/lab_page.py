@@ -75,9 +75,9 @@ def open_page(lab, theme, home):
 
 
 def open_notebook(page, name):
-    """Opens home/name.ipynb and waits until all its cells and a kernel are there. Returns the number of code cells."""
+    """Opens home/name.ipynb and waits until all its cells and a kernel are there."""
     page.goto(f"{page.lab}/lab/tree/{name}.ipynb?reset")
-    return wait_for_notebook(page, name)
+    wait_for_notebook(page, name)
 
 
 def wait_for_notebook(page, name):
@@ -86,7 +86,6 @@ def wait_for_notebook(page, name):
     cells = json.loads((page.home / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     count = sum(cell["cell_type"] == "code" for cell in cells)
     playwright.expect(code_cells(page)).to_have_count(count, timeout=60_000)  # they come one by one
-    return count
 
 
 def code_cells(page):
@@ -108,13 +107,18 @@ def start_all(page):
             break
 
 
-def run_all(page, name, timeout=180):
-    count = open_notebook(page, name)
-    start_all(page)
-    playwright.expect(code_cells(page).last.locator(".jp-InputArea-prompt")).to_have_text(
-        f"[{count}]:", timeout=timeout * 1000
-    )
+def wait_until_run(page, timeout=180):
+    """Until every cell whose code is shown has its number, and the kernel rests."""
+    prompts = page.locator(".jp-NotebookPanel:visible .jp-CodeCell .jp-InputArea-prompt")
+    playwright.expect(prompts.last).to_have_text(re.compile(r"\[\d+\]:"), timeout=timeout * 1000)
+    playwright.expect(prompts.filter(has_text=re.compile(r"\[[ *]\]:"))).to_have_count(0, timeout=60_000)
     page.wait_for_selector(IDLE, timeout=60_000)
+
+
+def run_all(page, name, timeout=180):
+    open_notebook(page, name)
+    start_all(page)
+    wait_until_run(page, timeout)
     wrong = page.locator(WRONG)
     assert wrong.count() == 0, wrong.all_inner_texts()
 
