@@ -6,6 +6,7 @@ Colours: Okabe and Ito's, which colour-blind readers can tell apart. Letters of 
 from __future__ import annotations
 
 import math
+import statistics
 import textwrap
 import time
 from pathlib import Path
@@ -205,7 +206,7 @@ class LossPlot:
         small["memory"] = "GPU memory (GB)"
         small = {column: title for column, title in small.items() if self.points(column)}
         if self.peak_tokens and "tokens_per_s" in small:
-            share = self.points("tokens_per_s")[-1][1] / self.peak_tokens
+            share = statistics.median(speed for _, speed in self.points("tokens_per_s")) / self.peak_tokens
             small["tokens_per_s"] = f"tokens/s, MFU {share:.0%}" if share >= 0.1 else f"tokens/s, MFU {share:.1%}"
         return {"train_loss": "loss (nats a token)", **second, **small}
 

@@ -290,9 +290,10 @@ def loop(trainer: Trainer, fresh: bool, on_log: Callable[[dict[str, Any]], None]
 
     def report(row: dict[str, Any]) -> None:
         if world.rank == 0:
-            run.log(row)
-            bar.say(f"loss {row['train_loss']:.3f}, {row['tokens_per_s'] or 0:,.0f} tokens/s{threads}")
-            on_log(row)
+            with trainer.pause():  # to draw a plot is not training
+                run.log(row)
+                bar.say(f"loss {row['train_loss']:.3f}, {row['tokens_per_s'] or 0:,.0f} tokens/s{threads}")
+                on_log(row)
 
     bar = Bar(args.max_iters, trainer.iteration, progress and world.rank == 0)
     with stop_signals() as asked, bar, Threads(world.device, world.size) as threads:

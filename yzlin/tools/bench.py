@@ -32,10 +32,8 @@ from yzlin.distributed import World
 from yzlin.generate import Decoder
 from yzlin.model import ModelArgs, sample_next, yzlinGPT
 from yzlin.presets import CPU, check_value
+from yzlin.tools.peak import flops_per_token, peak_flops, peak_memory
 from yzlin.train import model_args, train_step
-
-# Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card.
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165, "3090": 71, "T4": 65, "V100": 125}
 
 CPU_VOCAB = 3198  # of the cpu preset
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -92,34 +90,6 @@ def thread_ways(batch_size: int) -> list[Way]:
         for busy in (False, True)
         for threads, name in names.items()
     ]
-
-
-def flops_per_token(args: ModelArgs) -> float:
-    """Of training: 6 for each parameter a token meets, and 12 * layers * C * T for attention (Chowdhery et al., 2022).
-
-    The position table is left out: a token only looks one row up. The head counts: it is a matrix product.
-    """
-    with torch.device("meta"):
-        model = yzlinGPT(args)
-    parameters = sum(p.numel() for p in model.parameters()) - args.block_size * args.n_embed
-    return 6 * parameters + 12 * args.n_layer * args.n_embed * args.block_size
-
-
-def peak_flops(device: torch.device) -> tuple[float, str]:
-    """What the device could do in a second, and where the number is from. A CPU is measured: a large bfloat16 product."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for card, peak in PEAK_TFLOPS.items():
-            if card in name:
-                return peak * 1e12, f"{name}, by its data sheet"
-    size, best = 1024 if device.type == "cpu" else 8192, 0.0
-    for dtype in (torch.float32, torch.bfloat16):
-        a = torch.randn(size, size, device=device).to(dtype)
-        for _ in range(6):
-            start = time.perf_counter()
-            (a @ a)[0, 0].item()
-            best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best, f"measured: the fastest product of two {size} x {size} matrices"
 
 
 def original_batch(data_dir: str, block_size: int, batch_size: int, device: torch.device) -> Callable[[int], Any]:
@@ -213,18 +183,6 @@ def busy_program(wanted: bool) -> Iterator[None]:
         if process:
             process.kill()
             process.wait()
-
-
-def peak_memory(device: torch.device) -> float:
-    """The most bytes that this process has held so far; nan on Windows, which does not say."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    try:
-        import resource
-    except ImportError:
-        return float("nan")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def bench(size: str, batch_size: int, rounds: int, seconds: float, listed: list[Way]) -> dict[str, Any]:

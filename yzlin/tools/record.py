@@ -28,8 +28,8 @@ from yzlin.device import pick_device
 from yzlin.prepare import load_meta
 from yzlin.presets import PRESETS, TrainArgs, add_options, given_options
 from yzlin.runs import read_log, saved_args
-from yzlin.tools.bench import flops_per_token, peak_flops, peak_memory
 from yzlin.tools.files import whole_file
+from yzlin.tools.peak import flops_per_token, peak_flops, peak_memory
 from yzlin.train import model_args, train
 
 MAX_GAP = 10.0  # seconds without a reading of the power that still count as one interval
