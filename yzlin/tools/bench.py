@@ -156,7 +156,8 @@ def measure(way: Way, model_args: ModelArgs, data_dir: str, seconds: float) -> d
 
     if way.threads == "one":
         torch.set_num_threads(1)
-    with busy_program(way.busy), Threads(device, processes=1 if way.threads == "chosen" else 2) as threads:
+    processes = 1 if way.threads == "chosen" else 2  # Threads is off beside other processes; patience: training has 10 s
+    with busy_program(way.busy), Threads(device, processes, patience=1.0) as threads:
         forward.mark("optimizer")
         while len(laps) < 4 or sum(sum(lap.values()) for lap in laps[2:]) < seconds:
             forward.parts = dict.fromkeys(PARTS, 0.0)
