@@ -18,7 +18,8 @@ if not CHROMIUM:
     pytest.skip("no Chromium is installed: install one, or name it in $CHROMIUM", allow_module_level=True)
 SHOTS = Path(__file__).parent / "shots"
 # What JupyterLab itself says in a room without internet, or of its own parts.
-HARMLESS = re.compile(r"favicon|ERR_INTERNET|ERR_NAME_NOT|jupyterlab/api/news|api/collaboration|/lsp/")
+# The last is JupyterLab's own word on a kernel that goes before its debugger has answered.
+HARMLESS = re.compile(r"favicon|ERR_INTERNET|ERR_NAME_NOT|jupyterlab/api/news|api/collaboration|/lsp/|debugger state")
 IDLE = '.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status="idle"]'
 WRONG = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
