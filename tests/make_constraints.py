@@ -107,6 +107,7 @@ def main() -> None:
         asked, bad = look(pins)
         limits += bad
         print(*(f"resolved again with {limit}" for limit in bad), sep="\n", end="\n" if bad else "")
+    pins = [pin for pin in pins if pin in asked]  # uv also pins for systems that the course does not name, such as emscripten
     lines = [str(pin).replace(";", " ;") + f"  # Requires-Python {asked[pin]}\n" for pin in pins]
     CONSTRAINTS.write_text(HEAD + "".join(lines), encoding="utf-8", newline="\n")
     print(f"{CONSTRAINTS.name}: {len(lines)} pins")
