@@ -113,12 +113,11 @@ def device() -> Iterator[Finding]:
     else:
         gain, threads = bfloat16_gain(), torch.get_num_threads()
         yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {threads} of them (no GPU is needed)"
-        spin = os.environ.get("GOMP_SPINCOUNT", "not set")
         if Threads(pick_device()).adapts:
             chosen = "training takes fewer while other programs are busy and fewer are faster"
         else:
             chosen = "always, because OMP_NUM_THREADS says so" if "OMP_NUM_THREADS" in os.environ else "there is no more"
-        yield True, f"threads: {threads}; {chosen}; GOMP_SPINCOUNT (how long they spin) is {spin}"
+        yield True, f"threads: {threads}; {chosen}"
         yield (
             True,
             f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time"
