@@ -3,7 +3,7 @@
     python experiments/lr_sweep.py
 
 Writes docs/tables/lr_sweep.csv, a row per run, which notebook 07 replays. Seed 0 tries each rate, three other seeds judge the
-best one; the long runs have one rate and one seed. All runs of a seed see the same batches. Takes about four minutes on
+best one; the long runs have one rate and one seed. All runs of a seed see the same batches. Takes about three minutes on
 one core.
 """
 
