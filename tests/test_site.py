@@ -173,7 +173,7 @@ def test_folded_code_can_be_opened_and_formulas_are_pictures(pages, site):
     page = page_of(pages, site, "04_attention")
     cells = nbformat.read(ROOT / "notebooks" / "04_attention.ipynb", as_version=4).cells
     folded = sum(cell.metadata.get("jupyter", {}).get("source_hidden", False) for cell in cells)
-    assert folded and page.text("summary").count("Code of this picture") == folded
+    assert folded and page.text("summary").count("Code") == folded
     formulas = [attributes for tag, attributes in page_of(pages, site, "03_rmsnorm").tags if tag == "svg"]
     assert any(r"\frac{x}" in attributes["aria-label"] and attributes["role"] == "img" for attributes in formulas)
     quiz = pages[site / "docs" / "quiz.html"]

@@ -219,7 +219,7 @@ def cell_html(cell: NotebookNode, path: Path) -> str:
         return markdown(text, attachments=cell.get("attachments"), folder=path.parent)
     program = code(cell.source)
     if cell.metadata.get("jupyter", {}).get("source_hidden"):
-        program = f"<details><summary>Code of this picture</summary>{program}</details>"
+        program = f"<details><summary>Code</summary>{program}</details>"
     CoalesceStreamsPreprocessor(enabled=True).preprocess_cell(cell, {}, 0)
     figures = path.parent.parent / "figures"
     outputs = (widget_html(cell.id, each, figures) if WIDGET in each.get("data", {}) else output(each) for each in cell.outputs)
