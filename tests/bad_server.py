@@ -24,6 +24,7 @@ OTHER = TEXT.replace(b"little", b"BIGGER")
 CHANGED = b"Wonc" + TEXT[4:]  # as long as TEXT and equal in all but the first bytes: no overlap at the end shows it
 E1, E2 = {"ETag": '"one"'}, {"ETag": '"two"'}
 DATES = {"Last-Modified": "Tue, 01 Sep 2026 10:00:00 GMT"}, {"Last-Modified": "Wed, 02 Sep 2026 10:00:00 GMT"}
+PAUSES = {"slow": 0.02, "very slow": 0.5}  # seconds behind each 20,000 bytes
 
 
 class Server(ThreadingHTTPServer):
@@ -117,14 +118,13 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), "Content-Type": "text/plain", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        step = 20_000 if fault == "slow" else len(body) // 2 + 1
+        step = 20_000 if fault in PAUSES else len(body) // 2 + 1
         for i in range(0, len(body), step):
             self.wfile.write(body[i : i + step])
             if fault == "falls silent":
                 time.sleep(1)
                 break
-            if fault == "slow":
-                time.sleep(0.02)
+            time.sleep(PAUSES.get(fault, 0))
         if fault:
             self.close_connection = True
 
