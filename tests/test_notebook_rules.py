@@ -35,7 +35,7 @@ class TestNotebook:
         first = source(cells(path, "markdown")[0])
         assert first.startswith(f"# {path.name[:2]} "), "the title begins with the notebook's number"
         assert "At the end of this page" in first
-        assert re.search(r"Read: \d+ minutes?\. Run: \d+ (seconds?|minutes?) on 2 CPU cores.*Before: ", first, re.S)
+        assert re.search(r"Read: \d+ minutes?\. Run: \d+( to \d+)? (seconds?|minutes?) on 2 CPU cores.*Before: ", first, re.S)
 
     def test_ends_with_what_you_can_do_now(self, path):
         if path in SOLUTIONS:
