@@ -216,8 +216,11 @@ class LossPlot:
             self._build(list(panels))
         looks = {"train_loss": (BLUE, "-"), "coherence": (GREEN, "o-"), "bits": (GREEN, "o-"), "lr": (PURPLE, "-"),
                  "grad_norm": (BLACK, "-"), "tokens_per_s": (RED, "-"), "memory": (ORANGE, "-")}  # fmt: skip
+        end = max(self.rows[-1]["tokens"] / 1e6, 1e-3) if self.rows else 1.0
         for axis, (column, title) in zip(self.axes, panels.items(), strict=True):
             axis.clear()
+            axis.set_xlim(-0.03 * end, 1.03 * end)  # one axis for all panels, also where a curve has one point yet
+            axis.locator_params(axis="x", nbins=5)
             axis.grid(alpha=0.3)
             axis.set_title(title, loc="left", fontsize=12)
             axis.set_xlabel("tokens seen (millions)", labelpad=2)
