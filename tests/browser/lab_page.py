@@ -17,9 +17,10 @@ CHROMIUM = os.environ.get("CHROMIUM") or next((found for name in NAMES if (found
 if not CHROMIUM:
     pytest.skip("no Chromium is installed: install one, or name it in $CHROMIUM", allow_module_level=True)
 SHOTS = Path(__file__).parent / "shots"
-# What JupyterLab itself says in a room without internet, or of its own parts.
-# The last is JupyterLab's own word on a kernel that goes before its debugger has answered.
-HARMLESS = re.compile(r"favicon|ERR_INTERNET|ERR_NAME_NOT|jupyterlab/api/news|api/collaboration|/lsp/|debugger state")
+# What JupyterLab itself says in a room without internet, or of its own parts, such as a debugger whose kernel went away.
+HARMLESS = re.compile(
+    r"favicon|ERR_INTERNET|ERR_NAME_NOT|jupyterlab/api/news|api/collaboration|/lsp/|Could not restore the debugger state"
+)
 IDLE = '.jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status="idle"]'
 WRONG = '[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]'
 THEMES = ("JupyterLab Light", "JupyterLab Dark")

@@ -15,8 +15,10 @@ from yzlin.model import ModelArgs, yzlinGPT
 
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card. The first
 # that stands in a card's name as a word is taken.
-PEAK_TFLOPS = {"H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121}
-PEAK_TFLOPS |= {"RTX 4090": 165, "RTX 3090 Ti": 80, "RTX 3090": 71, "T4": 65, "V100": 125}
+PEAK_TFLOPS = {
+    "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,
+    "RTX 4090": 165, "RTX 3090 Ti": 80, "RTX 3090": 71, "T4": 65, "V100": 125,
+}  # fmt: skip
 
 
 def flops_per_token(args: ModelArgs) -> float:
@@ -31,7 +33,7 @@ def flops_per_token(args: ModelArgs) -> float:
 
 
 def peak_flops(device: torch.device) -> tuple[float, str]:
-    """What the device could do in a second, and where the number is from. A CPU is measured: a large bfloat16 product."""
+    """What the device could do in a second, and where the number is from. Without a data sheet a large product is timed."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         if (peak := data_sheet_tflops(name)) is not None:
@@ -50,8 +52,9 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
 
 def data_sheet_tflops(name: str) -> float | None:
     """The peak of a card by its name, as CUDA gives it; None for one that is not known, and for a laptop's slower one."""
-    known = [peak for card, peak in PEAK_TFLOPS.items() if re.search(rf"\b{card}\b", name) and "Laptop" not in name]
-    return known[0] if known else None
+    if "Laptop" in name:
+        return None
+    return next((peak for card, peak in PEAK_TFLOPS.items() if re.search(rf"\b{card}\b", name)), None)
 
 
 def peak_memory(device: torch.device) -> float:
