@@ -61,15 +61,12 @@ class FlashAttention(nn.Module):
     def __init__(self, args: ModelArgs) -> None:
         super().__init__()
         self.n_head = args.n_head
-        self.dropout = args.dropout
         self.qkv_attention = nn.Linear(args.n_embed, 3 * args.n_embed, bias=args.bias)
         self.context_projection = nn.Linear(args.n_embed, args.n_embed, bias=args.bias)
         self.residual_dropout = nn.Dropout(args.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.heads(x)
-        dropout = self.dropout if self.training else 0.0
-        return self.join(F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True))
+        return self.join(F.scaled_dot_product_attention(*self.heads(x), is_causal=True))
 
     def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, T, C) -> queries, keys and values, (B, H, T, D) each. `start` is the position of the first token: learned

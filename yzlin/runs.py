@@ -134,9 +134,10 @@ def open_run(out: str | Path, world: World, on_save: Callable[[Path], None] | No
         yield run
 
 
-def check_same_run(resumed: dict[str, Any], model_args: Any, meta: dict[str, Any], path: Path) -> None:
-    """Raises ValueError where a checkpoint is of another model or of other data."""
-    was, now = resumed["model_args"], asdict(model_args)
+def check_same_run(resumed: dict[str, Any], args: TrainArgs, model_args: Any, meta: dict[str, Any], path: Path) -> None:
+    """Raises ValueError where a checkpoint is of another model, of another optimizer or of other data."""
+    optimizer = resumed["train_args"].get("optimizer", "adamw")  # what there was before one could choose
+    was, now = {**resumed["model_args"], "optimizer": optimizer}, {**asdict(model_args), "optimizer": args.optimizer}
     differ = [f"{key} was {was.get(key)} and is {now[key]}" for key in now if was.get(key) != now[key]]
     if differ:
         raise ValueError(f"{path} is of another model ({'; '.join(differ)}): give the same numbers, or another --out.")

@@ -21,6 +21,7 @@ from yzlin.device import Threads, autocast, compiled, keep_heap, pick_dtype
 from yzlin.distributed import World, join_world, lost_connection
 from yzlin.generate import evaluation_mode, tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.optimizer import Both, make_optimizer
 from yzlin.prepare import check_data, data_tokenizer
 from yzlin.presets import PRESETS, TrainArgs, add_options, given_options
 from yzlin.runs import LossNotFinite, Run, changes, check_same_run, open_run, saved_args, stop_signals
@@ -44,7 +45,7 @@ def get_lr(current_iter: int, args: TrainArgs) -> float:
 
 def train_step(
     forward: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | Both,
     scaler: torch.amp.GradScaler,
     micro_batches: list[tuple[Tensor, Tensor]],
     iteration: int,
@@ -106,8 +107,7 @@ class Trainer:
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU that has it
         self.model = yzlinGPT(self.model_args).to(device)
-        betas = (args.beta1, args.beta2)
-        self.optimizer = self.model.configure_optimizers(args.weight_decay, args.learning_rate, betas, device.type)
+        self.optimizer = make_optimizer(self.model, args, device.type)
         dtype = resumed["dtype"] if resumed and args.dtype == "auto" else pick_dtype(args.dtype, device)
         self.args = args = replace(args, dtype=dtype)
         self.scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == "float16")
@@ -116,7 +116,7 @@ class Trainer:
         self.iteration, self.best_val_loss, self.seconds = 0, math.inf, 0.0
         self.loss_sum, self.loss_count = torch.zeros((), device=device), 0  # since the last row of the log
         if resumed:
-            check_same_run(resumed, self.model_args, self.meta, run.saved())
+            check_same_run(resumed, args, self.model_args, self.meta, run.saved())
             try:
                 self._resume(resumed)
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -130,8 +130,10 @@ class Trainer:
         self.model.load_state_dict(resumed["model"])
         self.optimizer.load_state_dict(resumed["optimizer"])
         for group in self.optimizer.param_groups:  # the optimizer's state brings the old run's numbers along
-            group["betas"] = (self.args.beta1, self.args.beta2)
-        self.optimizer.param_groups[0]["weight_decay"] = self.args.weight_decay  # the matrices; vectors never decay
+            if "betas" in group:  # AdamW's
+                group["betas"] = (self.args.beta1, self.args.beta2)
+            if group["params"][0].dim() > 1:  # vectors never decay
+                group["weight_decay"] = self.args.weight_decay
         self.scaler.load_state_dict(resumed["scaler"])
         self.iteration, self.best_val_loss = resumed["iter_num"], resumed["best_val_loss"]
         self.seconds, self.loss_count = resumed["seconds"], resumed["loss_count"]

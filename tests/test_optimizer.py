@@ -1,0 +1,83 @@
+"""Muon beside AdamW: which weights each moves, one step against an SVD, exact resume, refusals."""
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny import TINY, same, timeless
+
+from yzlin.checkpoint import load_checkpoint
+from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.optimizer import make_optimizer
+from yzlin.train import train
+
+MUON = replace(TINY, optimizer="muon", learning_rate=0.01, weight_decay=0.1)
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9 has no Muon")
+
+
+def small_model():
+    torch.manual_seed(0)
+    return yzlinGPT(ModelArgs(block_size=8, vocab_size=32, n_layer=2, n_head=2, n_embed=16, bias=True))
+
+
+@needs_muon
+def test_each_weight_is_moved_once_and_only_the_matrices_of_the_blocks_by_muon():
+    model = small_model()
+    optimizer = make_optimizer(model, MUON, "cpu")
+    names = {id(p): name for name, p in model.named_parameters()}
+    moved = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(moved) == sorted(names.values())
+    by_muon = {names[id(p)] for group in optimizer.muon.param_groups for p in group["params"]}
+    parts = ("attention.qkv_attention", "attention.context_projection", "mlp.up_projection", "mlp.gate", "mlp.down_projection")
+    assert by_muon == {f"transformer.blocks.{layer}.{part}.weight" for layer in (0, 1) for part in parts}
+    decays = {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert all(decays[name] == (0.1 if p.dim() == 2 else 0.0) for name, p in model.named_parameters())
+
+
+@needs_muon
+def test_a_step_of_a_matrix_has_the_gradients_directions_all_about_as_long():
+    model = small_model()
+    optimizer = make_optimizer(model, MUON, "cpu")
+    matrix = model.transformer.blocks[0].mlp.gate.weight  # (64, 16)
+    before = matrix.detach().clone()
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    U, S, V = torch.linalg.svd(matrix.grad, full_matrices=False)
+    optimizer.step()
+    step = ((1 - 0.01 * 0.1) * before - matrix) / (0.01 * 0.2 * 64**0.5)  # without decay, rate and AdamW's length
+    lengths = U.T @ step @ V.T
+    assert (lengths - lengths.diag().diag()).abs().max() < 0.05
+    assert 0.6 < lengths.diag().min() and lengths.diag().max() < 1.3 and S.max() / S.min() > 2
+
+
+@needs_muon
+def test_a_stopped_run_goes_on_to_the_same_weights(args, tmp_path):
+    args = replace(args, optimizer="muon")
+    train(args, progress=False)
+    broken = replace(args, out=str(tmp_path / "broken"))
+    train(broken, on_log=lambda row: row["iter"] == 6 and signal.raise_signal(signal.SIGINT), progress=False)
+    assert train(replace(broken, init_from="resume"), progress=False)["finished"]
+    a, b = (load_checkpoint(f"{run.out}/last.pt") for run in (args, broken))
+    assert same(a["model"], b["model"]) and timeless(f"{args.out}/log.csv") == timeless(f"{broken.out}/log.csv")
+    for part in ("adamw", "muon"):
+        states = (saved["optimizer"][part]["state"].values() for saved in (a, b))
+        assert all(same(one, other) for one, other in zip(*states, strict=True))
+
+
+@needs_muon
+def test_float16_with_the_scaler_runs(args):
+    assert train(replace(args, optimizer="muon", dtype="float16", max_iters=4), progress=False)["finished"]
+
+
+@needs_muon
+def test_a_run_keeps_its_optimizer(args):
+    train(replace(args, max_iters=4), progress=False)
+    with pytest.raises(ValueError, match="optimizer was adamw and is muon"):
+        train(replace(args, optimizer="muon", init_from="resume"), progress=False)
+
+
+def test_an_old_pytorch_has_no_muon(monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.raises(RuntimeError, match="needs PyTorch 2.9 or newer"):
+        make_optimizer(small_model(), MUON, "cpu")
