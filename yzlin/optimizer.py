@@ -5,15 +5,54 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from yzlin.model import yzlinGPT
 from yzlin.presets import TrainArgs
 
 
+def orthogonal(G: Tensor) -> Tensor:
+    """The matrix G (m, n), any float dtype, with its singular values brought near 1 and its directions kept.
+
+    Five turns of a Newton-Schulz iteration, which acts on each singular value s as 3.4445 s - 4.775 s^3 + 2.0315 s^5: those
+    above a 500th of G's norm end between 0.68 and 1.21, shorter ones below that.
+    """
+    X = G.mT if G.size(0) > G.size(1) else G
+    X = X / (X.norm() + 1e-7)  # so that no singular value is above 1
+    for _ in range(5):
+        A = X @ X.mT
+        X = 3.4445 * X + (-4.775 * A + 2.0315 * A @ A) @ X
+    return X.mT if G.size(0) > G.size(1) else X
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, made orthogonal, for matrices (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/).
+
+    A gradient has few long directions and many short ones; here a step is as long in all of them. Its length is matched to
+    AdamW's (Liu et al., 2025, arXiv:2502.16982), so AdamW's learning rate and decay are a good start.
+    """
+
+    def __init__(
+        self, matrices: list[Tensor], lr: float, weight_decay: float, momentum: float = 0.95, dtype: torch.dtype = torch.float32
+    ) -> None:
+        super().__init__(matrices, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
+        self.dtype = dtype  # of the iteration, which needs no more than two digits
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                m = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                m.mul_(group["momentum"]).add_(p.grad)
+                step = orthogonal((p.grad + group["momentum"] * m).to(self.dtype))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.sub_(step, alpha=group["lr"] * 0.2 * max(p.shape) ** 0.5)
+
+
 class Both:
     """AdamW and Muon behind what training asks of one optimizer; each moves its own weights."""
 
-    def __init__(self, adamw: torch.optim.Optimizer, muon: torch.optim.Optimizer) -> None:
+    def __init__(self, adamw: torch.optim.AdamW, muon: Muon) -> None:
         self.adamw, self.muon = adamw, muon
 
     @property
@@ -36,22 +75,14 @@ class Both:
         self.muon.load_state_dict(state["muon"])
 
 
-def make_optimizer(model: yzlinGPT, args: TrainArgs, device_type: str) -> torch.optim.Optimizer | Both:
-    """The optimizer that `args` names, for all weights of the model.
-
-    muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/): the step of a matrix is its momentum with all
-    singular values brought near 1, so that no direction is left out. Its length is matched to AdamW's (Liu et al., 2025,
-    arXiv:2502.16982), so the learning rate and the decay are those of AdamW. Embeddings, head and vectors stay with AdamW.
-    Raises RuntimeError where PyTorch is too old to have it.
-    """
+def make_optimizer(model: yzlinGPT, args: TrainArgs, device_type: str) -> torch.optim.AdamW | Both:
+    """The optimizer that `args` names, for all weights of the model. Embeddings, head and vectors stay with AdamW."""
     adamw = model.configure_optimizers(args.weight_decay, args.learning_rate, (args.beta1, args.beta2), device_type)
     if args.optimizer == "adamw":
         return adamw
-    if not hasattr(torch.optim, "Muon"):
-        raise RuntimeError(f"optimizer muon needs PyTorch 2.9 or newer, here is {torch.__version__}: use --optimizer adamw.")
     matrices = [p for p in model.transformer.blocks.parameters() if p.dim() == 2]
     taken = {id(p) for p in matrices}
     for group in adamw.param_groups:
         group["params"] = [p for p in group["params"] if id(p) not in taken]
-    how = dict(weight_decay=args.weight_decay, momentum=0.95, adjust_lr_fn="match_rms_adamw")
-    return Both(adamw, torch.optim.Muon(matrices, lr=args.learning_rate, **how))
+    dtype = torch.bfloat16 if args.dtype == "bfloat16" else torch.float32  # float16 turns small slopes into 0
+    return Both(adamw, Muon(matrices, args.learning_rate, args.weight_decay, dtype=dtype))

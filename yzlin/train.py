@@ -107,9 +107,9 @@ class Trainer:
         torch.manual_seed(args.seed)
         torch.set_float32_matmul_precision("high")  # TF32 for what stays float32 on a GPU that has it
         self.model = yzlinGPT(self.model_args).to(device)
-        self.optimizer = make_optimizer(self.model, args, device.type)
         dtype = resumed["dtype"] if resumed and args.dtype == "auto" else pick_dtype(args.dtype, device)
         self.args = args = replace(args, dtype=dtype)
+        self.optimizer = make_optimizer(self.model, args, device.type)
         self.scaler = torch.amp.GradScaler("cuda" if device.type == "cuda" else "cpu", enabled=dtype == "float16")
         eot = self.tokenizer.eot_token
         self.batches = Batches(args.data, args.block_size, args.batch_size, args.seed, args.align, eot, device)
