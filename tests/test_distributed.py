@@ -37,7 +37,9 @@ def torchrun(args, processes):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_two_processes_are_one_with_twice_the_accumulation(args, tmp_path):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_processes_are_one_with_twice_the_accumulation(args, tmp_path, optimizer):
+    args = replace(args, optimizer=optimizer)
     train(args, progress=False)
     two = replace(args, out=str(tmp_path / "two"))
     job = torchrun(two, 2)

@@ -61,25 +61,67 @@ def test_a_stopped_run_goes_on_to_the_same_weights(args, tmp_path):
         assert all(same(one, other) for one, other in zip(*states, strict=True))
 
 
-def test_float16_with_the_scaler_runs(args):
-    assert train(replace(args, optimizer="muon", dtype="float16", max_iters=4), progress=False)["finished"]
+def test_a_gradient_that_overflows_moves_nothing_under_the_scaler():
+    model = small_model()
+    optimizer = make_optimizer(model, MUON, "cpu")
+    scaler = torch.amp.GradScaler("cpu")
+    x = torch.randint(32, (2, 8))
+    for times, moves in ((1.0, True), (torch.inf, False), (1.0, True)):
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        scaler.scale(model(x, x)[1] * times).backward()
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        assert all(torch.equal(p, before[name]) != moves for name, p in model.named_parameters() if "bias" not in name)
+    assert all(torch.isfinite(state["momentum"]).all() for state in optimizer.muon.state.values())
+
+
+def test_a_frozen_matrix_stays_and_the_others_move():
+    model = small_model()
+    frozen, free = (block.attention.qkv_attention.weight for block in model.transformer.blocks)
+    frozen.requires_grad = False
+    before = frozen.detach().clone(), free.detach().clone()
+    optimizer = make_optimizer(model, MUON, "cpu")
+    x = torch.randint(32, (2, 8))
+    model(x, x)[1].backward()
+    optimizer.step()
+    assert torch.equal(frozen, before[0]) and not torch.equal(free, before[1])
+
+
+def test_what_is_given_at_a_resume_takes_effect(args):
+    train(replace(args, optimizer="muon", max_iters=4), progress=False)
+    train(replace(args, optimizer="muon", weight_decay=0.5, beta2=0.9, init_from="resume"), progress=False)
+    saved = load_checkpoint(f"{args.out}/last.pt")["optimizer"]
+    assert [group["weight_decay"] for group in saved["adamw"]["param_groups"]] == [0.5, 0.0]
+    assert all(tuple(group["betas"]) == (0.9, 0.9) for group in saved["adamw"]["param_groups"])
+    assert [group["weight_decay"] for group in saved["muon"]["param_groups"]] == [0.5]
+
+
+def test_a_checkpoint_of_before_the_choice_was_trained_with_adamw(args):
+    train(replace(args, max_iters=4), progress=False)
+    saved = load_checkpoint(f"{args.out}/last.pt")
+    del saved["train_args"]["optimizer"]
+    torch.save(saved, f"{args.out}/last.pt")
+    assert train(replace(args, init_from="resume"), progress=False)["finished"]
 
 
 def test_a_run_keeps_its_optimizer(args):
     train(replace(args, max_iters=4), progress=False)
-    with pytest.raises(ValueError, match="optimizer was adamw and is muon"):
+    with pytest.raises(ValueError, match="was trained with adamw: give --optimizer adamw"):
         train(replace(args, optimizer="muon", init_from="resume"), progress=False)
 
 
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="PyTorch before 2.9 has no Muon of its own")
+@pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(16, 16), (48, 16), (16, 64)])
-def test_muon_is_pytorchs_to_the_digits_of_bfloat16(shape, dtype):
+def test_muon_is_pytorchs_to_the_digits_of_bfloat16(shape, dtype, decay):
     torch.manual_seed(0)
     mine = torch.randn(shape, requires_grad=True)
     theirs = mine.detach().clone().requires_grad_()
-    ours = Muon([mine], lr=0.1, weight_decay=0.3, dtype=dtype)
-    reference = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.3, adjust_lr_fn="match_rms_adamw")
+    ours = Muon([mine], lr=0.1, weight_decay=decay, dtype=dtype)
+    reference = torch.optim.Muon([theirs], lr=0.1, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     before = mine.detach().clone()
     for _ in range(5):
         mine.grad = torch.randn(shape)
@@ -87,4 +129,4 @@ def test_muon_is_pytorchs_to_the_digits_of_bfloat16(shape, dtype):
         ours.step()
         reference.step()
     apart = (mine - theirs).norm() / (theirs - before).norm()
-    assert apart < 0.02  # theirs computes in bfloat16
+    assert apart < 0.04  # theirs computes in bfloat16

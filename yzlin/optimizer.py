@@ -12,10 +12,10 @@ from yzlin.presets import TrainArgs
 
 
 def orthogonal(G: Tensor) -> Tensor:
-    """The matrix G (m, n), any float dtype, with its singular values brought near 1 and its directions kept.
+    """The matrix G (m, n) with its singular values brought near 1 and its singular vectors kept, in G's dtype.
 
-    Five turns of a Newton-Schulz iteration, which acts on each singular value s as 3.4445 s - 4.775 s^3 + 2.0315 s^5: those
-    above a 500th of G's norm end between 0.68 and 1.21, shorter ones below that.
+    Five turns of a Newton-Schulz iteration, which acts on each singular value s as 3.4445 s - 4.775 s^3 + 2.0315 s^5. It
+    does not converge: in float32, values above a 500th of G's norm end between 0.68 and 1.21, much smaller ones below.
     """
     X = G.mT if G.size(0) > G.size(1) else G
     X = X / (X.norm() + 1e-7)  # so that no singular value is above 1
@@ -28,8 +28,9 @@ def orthogonal(G: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum, made orthogonal, for matrices (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/).
 
-    A gradient has few long directions and many short ones; here a step is as long in all of them. Its length is matched to
-    AdamW's (Liu et al., 2025, arXiv:2502.16982), so AdamW's learning rate and decay are a good start.
+    A gradient has few large singular values and many small ones; in a step they are all about equal. An orthogonal matrix
+    (m, n) has entries of about 1 / sqrt(max(m, n)), so the factor of step() makes 0.2 of each, a usual step of AdamW (Liu
+    et al., 2025, arXiv:2502.16982): AdamW's learning rate and decay are a good start.
     """
 
     def __init__(
@@ -42,7 +43,11 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         for group in self.param_groups:
             for p in group["params"]:
-                m = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                if p.grad is None:
+                    continue
+                if "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+                m = self.state[p]["momentum"]
                 m.mul_(group["momentum"]).add_(p.grad)
                 step = orthogonal((p.grad + group["momentum"] * m).to(self.dtype))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
@@ -50,7 +55,10 @@ class Muon(torch.optim.Optimizer):
 
 
 class Both:
-    """AdamW and Muon behind what training asks of one optimizer; each moves its own weights."""
+    """AdamW and Muon behind what training asks of one optimizer; each moves its own weights.
+
+    Under a GradScaler the CPU waits for the GPU once a step, to see whether the gradients are finite.
+    """
 
     def __init__(self, adamw: torch.optim.AdamW, muon: Muon) -> None:
         self.adamw, self.muon = adamw, muon
@@ -80,7 +88,7 @@ def make_optimizer(model: yzlinGPT, args: TrainArgs, device_type: str) -> torch.
     adamw = model.configure_optimizers(args.weight_decay, args.learning_rate, (args.beta1, args.beta2), device_type)
     if args.optimizer == "adamw":
         return adamw
-    matrices = [p for p in model.transformer.blocks.parameters() if p.dim() == 2]
+    matrices = [p for p in model.transformer.blocks.parameters() if p.dim() == 2 and p.requires_grad]
     taken = {id(p) for p in matrices}
     for group in adamw.param_groups:
         group["params"] = [p for p in group["params"] if id(p) not in taken]

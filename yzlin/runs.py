@@ -136,11 +136,13 @@ def open_run(out: str | Path, world: World, on_save: Callable[[Path], None] | No
 
 def check_same_run(resumed: dict[str, Any], args: TrainArgs, model_args: Any, meta: dict[str, Any], path: Path) -> None:
     """Raises ValueError where a checkpoint is of another model, of another optimizer or of other data."""
-    optimizer = resumed["train_args"].get("optimizer", "adamw")  # what there was before one could choose
-    was, now = {**resumed["model_args"], "optimizer": optimizer}, {**asdict(model_args), "optimizer": args.optimizer}
+    was, now = resumed["model_args"], asdict(model_args)
     differ = [f"{key} was {was.get(key)} and is {now[key]}" for key in now if was.get(key) != now[key]]
     if differ:
         raise ValueError(f"{path} is of another model ({'; '.join(differ)}): give the same numbers, or another --out.")
+    optimizer = resumed["train_args"].get("optimizer", "adamw")  # what there was before one could choose
+    if optimizer != args.optimizer:
+        raise ValueError(f"{path} was trained with {optimizer}: give --optimizer {optimizer}, or another --out.")
     differ = [key for key, value in resumed["data"].items() if key in meta and meta[key] != value]
     if differ:
         raise ValueError(
