@@ -4,7 +4,7 @@
 
 Writes docs/tables/lr_sweep.csv, a row per run, which notebook 07 replays. Seed 0 tries each rate, three other seeds judge the
 best one; the long runs have one rate and one seed. All runs of a seed see the same batches. "Blocks at a fifth": the
-matrices of the blocks, those that Muon moves, have a fifth of the rate. Takes about five minutes on one core.
+matrices of the blocks, those that Muon moves, have a fifth of the rate. Takes about six minutes on one core.
 """
 
 from __future__ import annotations

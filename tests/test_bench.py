@@ -1,6 +1,7 @@
 """The bench runs (how fast, no test says)."""
 
 import json
+import math
 
 import pytest
 
@@ -17,6 +18,16 @@ def test_every_way_can_be_measured(way, book_data, monkeypatch):
     parts = [lap[name] for name in ("data_ms", "forward_ms", "backward_ms", "optimizer_ms")]
     assert min(parts) > 0 and sum(parts) == pytest.approx(lap["step_ms"])
     assert lap["tokens_per_s"] == pytest.approx(way.batch_size * 16 / lap["step_ms"] * 1000)
+
+
+def test_a_way_that_does_not_run_costs_no_other_its_numbers(monkeypatch, capsys):
+    monkeypatch.setitem(bench.SIZES, "cpu", TINY)
+    broken, works = (bench.Way(name, dtype, batch_size=2, vocab_size=3198) for name, dtype in (("a", "int7"), ("b", "float32")))
+    result = bench.bench("cpu", 2, 1, 0.01, [broken, works])
+    assert [row["way"] for row in result["rows"]] == ["b"] and math.isnan(result["rows"][0]["ratio"])
+    assert "a\n  did not run: " in capsys.readouterr().err and " nan " in bench.table(result)
+    result = bench.bench("cpu", 2, 1, 0.01, [works, broken])
+    assert [row["ratio"] for row in result["rows"]] == [1.0]
 
 
 def test_the_command_prints_a_table_and_json(monkeypatch, capsys):

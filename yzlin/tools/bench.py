@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -204,7 +205,7 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, listed: list[
     """All ways in turns, `rounds` times. Returns the medians, and of each way its ratio to the first in tokens a second."""
     args = SIZES[size]
     peak, source = peak_flops(pick_device())
-    found: dict[str, list[dict[str, Any]]] = {way.name: [] for way in listed}
+    found: dict[str, dict[int, dict[str, Any]]] = {way.name: {} for way in listed}  # by the number of the round
     with tempfile.TemporaryDirectory() as folder:
         tokens = np.random.default_rng(0).integers(0, CPU_VOCAB, 2_000_000).astype("<u2")
         for split in ("train", "val"):
@@ -217,16 +218,16 @@ def bench(size: str, batch_size: int, rounds: int, seconds: float, listed: list[
                 if done.returncode:
                     print(f"  did not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}", file=sys.stderr)
                     continue
-                found[way.name].append(json.loads(done.stdout.splitlines()[-1]))
+                found[way.name][number] = json.loads(done.stdout.splitlines()[-1])
     first = found[listed[0].name]
     rows = []
     for way in listed:
         if laps := found[way.name]:
-            row = {key: statistics.median(lap[key] for lap in laps) for key in laps[0]}
-            ratios = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(laps, first, strict=False)]
+            row = {key: statistics.median(lap[key] for lap in laps.values()) for key in next(iter(laps.values()))}
+            ratios = [lap["tokens_per_s"] / first[number]["tokens_per_s"] for number, lap in laps.items() if number in first]
             flops = flops_per_token(replace(args, vocab_size=way.vocab_size or args.vocab_size))
             mfu = row["tokens_per_s"] * flops / peak
-            rows.append({"way": way.name, **row, "mfu": mfu, "ratio": statistics.median(ratios)})
+            rows.append({"way": way.name, **row, "mfu": mfu, "ratio": statistics.median(ratios or [math.nan])})
     return {
         "size": size,
         "model": asdict(args),
