@@ -1,6 +1,7 @@
 """What several tests need: a small prepared storybook, and a tiny run on it."""
 
 import os
+import signal
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ from tiny import TINY
 from yzlin.prepare import prepare
 
 os.environ.setdefault("MPLBACKEND", "agg")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a shell that starts the tests in the background has it so
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
