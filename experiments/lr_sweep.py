@@ -51,10 +51,8 @@ class SlowerBlocks(torch.optim.AdamW):
     """AdamW of the package, with a fifth of the rate for the matrices of the blocks."""
 
     def __init__(self, model: yzlinGPT, args: TrainArgs) -> None:
-        matrices = [p for p in model.transformer.blocks.parameters() if p.dim() == 2]
-        taken = {id(p) for p in matrices}
-        groups = model.configure_optimizers(args.weight_decay, args.learning_rate, (args.beta1, args.beta2), "cpu").param_groups
-        groups[0]["params"] = [p for p in groups[0]["params"] if id(p) not in taken]
+        both = make_optimizer(model, replace(args, optimizer="muon"), "cpu")  # it knows which those are
+        groups, matrices = both.adamw.param_groups, both.muon.param_groups[0]["params"]
         super().__init__([*groups, {**groups[0], "params": matrices, "times": 0.2}])
 
     def step(self) -> None:

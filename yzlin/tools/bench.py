@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from yzlin.batches import Batches
-from yzlin.device import Threads, bfloat16_gain, keep_heap, pick_device, pick_dtype
+from yzlin.device import Threads, keep_heap, pick_device, pick_dtype
 from yzlin.distributed import World
 from yzlin.generate import Decoder
 from yzlin.model import ModelArgs, sample_next, yzlinGPT
@@ -89,7 +89,7 @@ def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
 
 def thread_ways(batch_size: int) -> list[Way]:
     """All threads, one, and as training chooses; on a machine that does nothing else, then beside a busy program."""
-    best = Way("", dtype="bfloat16" if bfloat16_gain() > 1.2 else "float32", batch_size=batch_size)
+    best = Way("", dtype=pick_dtype("auto", pick_device()), batch_size=batch_size)
     names = {"all": "all threads", "one": "one thread", "chosen": "as training chooses"}
     return [
         replace(best, name=name + ", beside a busy program" * busy, threads=threads, busy=busy)
@@ -267,13 +267,14 @@ def bench_stories(size: str, rounds: int) -> dict[str, Any]:
         "cache, bfloat16": (cached_story, half),
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    lengths = ((20, 100), (model.args.block_size, 20))  # tokens given, and told after them
     for tell, weights in ways.values():  # what a shape costs the first time does not count
-        for given in (20, model.args.block_size):
+        for given, _ in lengths:
             tell(weights, torch.zeros(1, given, dtype=torch.long, device=device), 2)
     for _ in range(rounds):
         for name, (tell, weights) in ways.items():
             speeds = []
-            for given, count in ((20, 100), (model.args.block_size, 20)):
+            for given, count in lengths:
                 idx = torch.randint(model.args.vocab_size, (1, given), device=device)
                 start = clock(device)
                 tell(weights, idx, count)
