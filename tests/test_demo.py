@@ -297,6 +297,7 @@ def test_the_verdict_on_beginnings_and_stories():
         demo.write_button.click()
         demo.wait()
         ids = torch.tensor([[TOKENIZER.eot_token, *TOKENIZER.encode_ordinary(beginning)]])
+        ids = ids.to(demo.model.lm_head.weight.device)
         _, loss = demo.model(ids[:, :-1].contiguous(), ids[:, 1:].contiguous())  # in nats
         assert sentence in demo.verdict.value and f": {loss.item() / 0.693147:.1f} bits a token" in demo.verdict.value
         assert "The story" not in demo.verdict.value  # it has not ended

@@ -39,7 +39,7 @@ def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_graph_that_is_trained_is_the_one_compiled_before(graphs):
     model = yzlinGPT(TINY)
-    fast = compiled(model, batch(0), "bfloat16")
+    fast = compiled(model, [batch(0), batch(5)], "bfloat16")
     ready = len(graphs)
     assert ready > 0 and all(p.grad is None for p in model.parameters())
     for seed in range(1, 5):
@@ -68,7 +68,7 @@ def test_compiling_leaves_the_random_numbers_as_they_were(graphs):
     torch.manual_seed(0)
     model = yzlinGPT(replace(TINY, dropout=0.5))
     before = torch.get_rng_state()
-    compiled(model, batch(0), "float32")
+    compiled(model, [batch(0), batch(1)], "float32")
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -78,8 +78,17 @@ def test_without_a_compiler_the_model_is_trained_as_it_is(monkeypatch, capsys):
 
     monkeypatch.setattr(device.torch, "compile", missing)
     model = yzlinGPT(TINY)
-    assert compiled(model, batch(0), "float32") is model
+    assert compiled(model, [batch(0), batch(1)], "float32") is model
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_too_little_memory_is_not_taken_for_a_missing_compiler(monkeypatch):
+    def full(model):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(device.torch, "compile", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled(yzlinGPT(TINY), [batch(0), batch(1)], "float32")
 
 
 def test_what_is_not_there_is_named():

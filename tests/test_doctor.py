@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 from yzlin import ROOT
@@ -60,6 +61,17 @@ def test_whatever_an_import_raises_is_a_line(body, words, tmp_path, monkeypatch)
     monkeypatch.setattr(doctor, "version", lambda name: "1.0")
     ok, line = doctor.package(Requirement("broken-package"), {})
     assert not ok and line.startswith("broken-package 1.0 does not import") and words in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize(("cuda", "words"), [(None, "built without CUDA"), ("13.0", "driver may be too old")])
+def test_a_card_that_pytorch_cannot_use_is_named(cuda, words, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert not any("NVIDIA" in line for _, line in doctor.device())
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
+    (line,) = [line for ok, line in doctor.device() if ok and "NVIDIA" in line]
+    assert words in line and "pytorch.org" in line
 
 
 def test_every_package_of_the_project_is_looked_at_and_one_that_is_missing_or_old_is_a_line(monkeypatch):

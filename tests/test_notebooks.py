@@ -4,6 +4,7 @@ The outputs were saved by an earlier run, so this is a second one. A notebook th
 finds them.
 """
 
+import os
 import subprocess
 import sys
 
@@ -24,9 +25,10 @@ def files_of_runs():
 def test_notebook(path):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-cell-timeout=600", "-q", "-p", "no:cacheprovider"]
     command += ["--nbval-sanitize-with", str(ROOT / "tests" / "sanitize.cfg"), str(path)]
+    how = dict(cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""})  # the saved outputs are a CPU's
     for attempt in ("first", "second"):
         before = files_of_runs()
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        run = subprocess.run(command, **how, capture_output=True, text=True, encoding="utf-8", errors="replace")
         assert run.returncode == 0, f"{attempt} run of {path.name}:\n{run.stdout[-6000:]}\n{run.stderr[-2000:]}"
         if files_of_runs() == before:
             break

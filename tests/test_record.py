@@ -48,6 +48,14 @@ def test_a_run_in_slices_ends_where_an_unbroken_one_ends(run, capsys):
     assert len(json.loads((out / "record.json").read_text(encoding="utf-8"))["slices"]) == calls
 
 
+def test_a_system_that_does_not_say_its_memory_has_a_record_all_the_same(run, monkeypatch):
+    monkeypatch.setattr(record, "peak_memory", lambda device: float("nan"))  # as on Windows
+    out, command = run
+    assert main(command) == 0
+    assert "| most memory | not measured |" in (out / "record.md").read_text(encoding="utf-8")
+    assert json.loads((out / "record.json").read_text(encoding="utf-8"))["peak_memory_bytes"] is None
+
+
 def test_energy_is_power_times_time():
     """A command that says 100 watts, ten times in a second, between words that are no numbers."""
     code = "import time\nprint('[N/A]', flush=True)\nfor _ in range(10):\n print(100.0, flush=True); time.sleep(0.1)"

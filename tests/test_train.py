@@ -2,11 +2,13 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -125,6 +127,39 @@ def test_float16_with_the_scaler_runs(args):
     assert result["finished"] and load_checkpoint(args.out + "/last.pt")["scaler"]["scale"] > 0
 
 
+@pytest.mark.parametrize("dtypes", [("float32", "float16"), ("float16", "float32")])
+def test_a_run_goes_on_in_another_dtype(args, dtypes, capsys):
+    """A card without bfloat16 takes over a run from one that has it: there was no scaler before."""
+    first, second = dtypes
+    train(replace(args, dtype=first, max_iters=4), progress=False)
+    assert train(replace(args, dtype=second, max_iters=8, init_from="resume"), progress=False)["finished"]
+    assert f"dtype {first} -> {second}" in capsys.readouterr().out
+    assert bool(load_checkpoint(args.out + "/last.pt")["scaler"]) == (second == "float16")
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_refused_before_the_first_step(args, monkeypatch):
+    rows, free = [], SimpleNamespace(free=10**5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    with pytest.raises(OSError, match="needs 0.0 GB for its checkpoints.*choose another --out"):
+        train(args, on_log=rows.append, progress=False)
+    assert not rows
+    free.free = 10**9
+    train(args, progress=False)
+    size = os.path.getsize(args.out + "/last.pt")
+    there = size + os.path.getsize(args.out + "/checkpoint.pt")
+    free.free = 3 * size - there + 10**5
+    assert train(replace(args, init_from="resume"), progress=False)["finished"]  # what is there is written over
+
+
+def test_a_gpu_that_is_too_small_is_a_sentence(args, monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("yzlin.train.train_step", step)
+    with pytest.raises(RuntimeError, match="halve batch_size and double accumulation .*Tried to allocate 2.00 GiB"):
+        train(args, progress=False)
+
+
 def test_a_run_is_never_overwritten(args):
     train(args, progress=False)
     with pytest.raises(FileExistsError, match="resume"):
@@ -155,8 +190,6 @@ def test_other_model_or_other_data_is_refused(args, tmp_path):
     ],
 )
 def test_refused_before_work_starts(args, change, error, word):
-    if "device" in change and torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
     with pytest.raises(error, match=word):
         train(replace(args, **change), progress=False)
     assert not os.path.exists(args.out + "/last.pt")

@@ -39,8 +39,8 @@ def checkpoint_path(name: str | Path) -> Path:
     return named if not path.exists() and len(path.parts) == 1 and named.is_file() else path
 
 
-def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Reads a checkpoint of this course or of the original project, with `weights_only=True`: data, never code.
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint of this course or of the original project onto the CPU, with `weights_only=True`: data, never code.
 
     path: see `checkpoint_path`. Raises FileNotFoundError or ValueError, one sentence each.
     """
@@ -66,16 +66,7 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
     if not all(isinstance(checkpoint[key], dict) for key in ("model", "model_args")):
         raise ValueError(f"{path} has a model or model_args of the wrong type: it is not a yzlinGPT checkpoint.")
     checkpoint["model"] = convert_keys(checkpoint["model"])
-    return to_device(checkpoint, device)
-
-
-def to_device(value: Any, device: str | torch.device) -> Any:
-    """The same value with each tensor in it on the device."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: to_device(part, device) for key, part in value.items()}
-    return [to_device(part, device) for part in value] if isinstance(value, list) else value
+    return checkpoint
 
 
 def convert_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -64,25 +64,27 @@ def autocast(device: torch.device, dtype: str):
     return torch.autocast(device_type=device.type, dtype=getattr(torch, dtype))
 
 
-def compiled(model: nn.Module, batch: tuple[Tensor, Tensor], dtype: str) -> nn.Module:
+def compiled(model: nn.Module, batches: list[tuple[Tensor, Tensor]], dtype: str) -> nn.Module:
     """The model through torch.compile, or the model itself, with one sentence, where that does not work.
 
-    batch: x and y, int64 ids (B, T), as in training. Compiles now, forward and backward, in training mode and under the
-    autocast of `dtype`, so that what is missing shows now and the first step is as fast as the others: it runs the graph
-    that is compiled here. Leaves no gradient behind, and the random state as it was.
-    On a CPU with several threads compiled code adds up in any order: two runs are then equal to rounding, not to the bit.
+    batches: two or more of x and y, int64 ids (B, T), as training draws them. Compiles now, forward and backward, in
+    training mode and under the autocast of `dtype`, so that what is missing shows now and the first step is as fast as
+    the others: it runs the graph that is compiled here. Leaves no gradient behind, and the random state as it was.
+    On a GPU, and on a CPU with several threads, compiled code adds up in any order: two runs are then equal to rounding,
+    not to the bit. Raises torch.OutOfMemoryError, for uncompiled the model would need even more.
     """
-    device = batch[0].device
-    x, y = batch
+    device = batches[0][0].device
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.compiler.reset()  # what earlier runs in this process compiled must not count against PyTorch's limit
             fast = torch.compile(model)
-            for ids in (x, x // 2):  # other ids: what differs from batch to batch is compiled anew, once, and here
+            for x, y in batches:  # what differs from batch to batch is compiled anew, once, and here
                 with autocast(device, dtype):
-                    loss = fast(ids, y)[1]
+                    loss = fast(x, y)[1]
                 loss.backward()
         return fast
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # a missing compiler shows in many forms
         print(f"torch.compile does not work here ({type(error).__name__}), so the model runs uncompiled: slower, but equal.")
         return model

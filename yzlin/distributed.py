@@ -76,10 +76,11 @@ def join_world(device: str) -> World:
     """The world that torchrun's variables RANK, WORLD_SIZE and LOCAL_RANK describe; one process where there are none."""
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     picked = pick_device(device)
+    if size > 1 and picked.type == "cuda":
+        picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    if picked.type == "cuda" and picked.index is not None:
+        torch.cuda.set_device(picked)  # what asks for the memory or the dtype of "the" card means this one
     if size > 1:
-        if picked.type == "cuda":
-            picked = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(picked)
         if not dist.is_initialized():
             dist.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     return World(rank, size, picked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -59,7 +60,7 @@ class Run:
                                     "--init_from resume.")  # fmt: skip
         if init_from == "scratch" or not saved:
             return None
-        checkpoint = load_checkpoint(saved, self.world.device)
+        checkpoint = load_checkpoint(saved)
         missing = [key for key in RESUMED if key not in checkpoint]
         if missing:
             raise ValueError(
@@ -70,6 +71,16 @@ class Run:
         if wrong:
             raise ValueError(f"{saved} is damaged (the value of {' and '.join(wrong)}): choose another --out.")
         return checkpoint
+
+    def need_room(self, size: int) -> None:
+        """Raises OSError where both checkpoints, of `size` bytes each, and one that is being written do not fit on the disk."""
+        there = sum(path.stat().st_size for path in (self.last, self.best) if path.exists())
+        free = shutil.disk_usage(self.out).free
+        if free + there < 3 * size:
+            raise OSError(
+                f"{self.out} needs {3 * size / 1e9:.1f} GB for its checkpoints, and {free / 1e9:.1f} GB are free there: "
+                "free some space, or choose another --out."
+            )
 
     def open_log(self, resumed_at: int | None) -> None:
         """A new log, or the old one up to the resumed iteration: the rows after it come again."""

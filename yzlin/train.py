@@ -17,7 +17,7 @@ from tiktoken import Encoding
 from torch import Tensor, nn
 
 from yzlin.batches import SPLITS, Batches
-from yzlin.device import Threads, autocast, compiled, keep_heap, pick_dtype
+from yzlin.device import Threads, autocast, compiled, keep_heap, pick_device, pick_dtype
 from yzlin.distributed import World, join_world, lost_connection
 from yzlin.generate import evaluation_mode, tell_stories
 from yzlin.model import ModelArgs, yzlinGPT
@@ -119,9 +119,13 @@ class Trainer:
             check_same_run(resumed, args, self.model_args, self.meta, run.saved())
             try:
                 self._resume(resumed)
+            except torch.OutOfMemoryError:
+                raise
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"{run.saved()} is damaged ({type(error).__name__}): choose another --out.") from error
-        forward = compiled(self.model, self.batches.get_batch("train", 0), dtype) if args.compile else self.model
+        forward = self.model
+        if args.compile:
+            forward = compiled(self.model, [self.batches.get_batch("train", number) for number in (0, 1)], dtype)
         self.forward = self.world.share(forward)
         self.grad_norm = torch.zeros(())
         self._begin_lap()
@@ -134,7 +138,8 @@ class Trainer:
                 group["betas"] = (self.args.beta1, self.args.beta2)
             if group["params"][0].dim() > 1:  # vectors never decay
                 group["weight_decay"] = self.args.weight_decay
-        self.scaler.load_state_dict(resumed["scaler"])
+        if resumed["scaler"]:  # empty where the run was not in float16 so far
+            self.scaler.load_state_dict(resumed["scaler"])
         self.iteration, self.best_val_loss = resumed["iter_num"], resumed["best_val_loss"]
         self.seconds, self.loss_count = resumed["seconds"], resumed["loss_count"]
         self.loss_sum += resumed["loss_sum"]
@@ -263,13 +268,21 @@ def train(
         raise ValueError(f"accumulation {args.accumulation} cannot be divided among {world.size} processes: choose a multiple.")
     if world.device.type == "cpu":
         keep_heap()
+    elif world.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # the plot and the record show this run's own
     try:
         with open_run(args.out, world, on_save) as run:
             resumed = run.to_resume(args.init_from)
-            trainer = Trainer(args, run, resumed)
-            run.open_log(trainer.iteration if resumed else None)
-            finished = loop(trainer, not resumed, on_log or (lambda row: None), progress)
+            trainer, fresh = Trainer(args, run, resumed), resumed is None
+            del resumed  # its weights are the model's now
+            run.need_room(12 * sum(p.numel() for p in trainer.model.parameters()))  # the weights and AdamW's two means
+            run.open_log(None if fresh else trainer.iteration)
+            finished = loop(trainer, fresh, on_log or (lambda row: None), progress)
             world.wait()
+    except torch.OutOfMemoryError as error:
+        raise RuntimeError(
+            f"the GPU has too little memory free for this run: halve batch_size and double accumulation ({error})"
+        ) from error
     except RuntimeError as error:
         if world.size == 1 or not lost_connection(error):
             raise
@@ -321,9 +334,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser)
 
 
+def chosen_preset(options: argparse.Namespace) -> TrainArgs:
+    """The preset that is asked for, else the one for this machine; a line where it asks for a GPU and there is none."""
+    if options.preset == "cuda" and pick_device().type == "cpu":
+        print("The cuda preset on a CPU takes weeks: PyTorch finds no GPU here (`python -m yzlin doctor` says more).")
+    return PRESETS[options.preset or ("cuda" if torch.cuda.is_available() else "cpu")]
+
+
 def main(options: argparse.Namespace) -> int:
-    given = given_options(options)
-    preset = PRESETS[options.preset or ("cuda" if torch.cuda.is_available() else "cpu")]
+    given, preset = given_options(options), chosen_preset(options)
     args = replace(preset, **given)
     if args.init_from != "scratch":  # a run goes on with its own numbers, and with those that are given now
         args = replace(preset, **(saved_args(args.out) | {"out": args.out, "init_from": args.init_from} | given))

@@ -65,21 +65,23 @@ class Way:
 def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
     """The ways to compare. The first is a plain loop as the original project writes it; the ratios are to it."""
     gpu = torch.cuda.is_available()
+    tf32 = gpu and torch.cuda.get_device_capability() >= (8, 0)
     half = pick_dtype("auto", pick_device())
     best = Way("yzlin", dtype=half, batch_size=batch_size)
     plain = half if gpu else "float32"  # on a GPU the original computes in mixed precision and fuses AdamW
     listed = [
         Way("original", dtype=plain, tf32=False, fused=gpu, kept_heap=False, gather=False, batch_size=batch_size),
-        replace(best, name="yzlin, float32" + " (TF32)" * gpu, dtype="float32"),
+        replace(best, name="yzlin, float32" + " (TF32)" * tf32, dtype="float32"),
         replace(best, name="yzlin, unfused AdamW", fused=False),
-        replace(best, name="yzlin, default allocator", kept_heap=False),
         best,
         replace(best, name="yzlin, half the micro-batch", batch_size=max(1, batch_size // 2)),
     ]
-    if gpu:
+    if pick_device().type == "cpu":
+        listed.append(replace(best, name="yzlin, default allocator", kept_heap=False))
+    if tf32:
         listed.append(replace(best, name="yzlin, float32 without TF32", dtype="float32", tf32=False))
-        if half != "float16":
-            listed.append(replace(best, name="yzlin, float16", dtype="float16"))
+    if gpu and half != "float16":
+        listed.append(replace(best, name="yzlin, float16", dtype="float16"))
     if args.vocab_size > CPU_VOCAB:
         listed.append(replace(best, name=f"yzlin, vocabulary {CPU_VOCAB:,}", vocab_size=CPU_VOCAB))
     if with_compile:

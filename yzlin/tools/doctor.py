@@ -21,6 +21,7 @@ from yzlin import ROOT
 
 SHIPPED_MODELS = ("storyteller", "tinystories")  # the folders of checkpoint/ that come with the course
 INSTALL = "run `make lab`, or `pip install -c constraints.txt -e .`"
+CUDA_BUILD = "renew the driver, or take the build of PyTorch that pytorch.org names for your system"
 Finding = tuple[bool, str]  # ok or not, and the line to print
 
 
@@ -111,6 +112,9 @@ def device() -> Iterator[Finding]:
     elif kind == "mps":
         yield True, "device: Apple MPS; float32"
     else:
+        if shutil.which("nvidia-smi"):
+            reason = "this PyTorch was built without CUDA" if torch.version.cuda is None else "its driver may be too old"
+            yield True, f"device: an NVIDIA card, and PyTorch {torch.__version__} cannot use it ({reason}): {CUDA_BUILD}"
         gain, threads = bfloat16_gain(), torch.get_num_threads()
         yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {threads} of them (no GPU is needed)"
         if Threads(pick_device()).adapts:

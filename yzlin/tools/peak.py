@@ -39,7 +39,8 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
         if (peak := data_sheet_tflops(name)) is not None:
             return peak * 1e12, f"{name}, by its data sheet"
     size, best, threads = 1024 if device.type == "cpu" else 8192, 0.0, torch.get_num_threads()
-    for dtype in (torch.float32, torch.bfloat16):
+    dtypes = [torch.float32, torch.bfloat16] + [torch.float16] * (device.type == "cuda")  # slow on most CPUs
+    for dtype in dtypes:
         a = torch.randn(size, size, device=device).to(dtype)
         for number in [threads, 1] * 6:  # where other programs are busy, one thread may be the fastest
             torch.set_num_threads(number)
@@ -47,7 +48,11 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
             (a @ a)[0, 0].item()
             best = max(best, 2 * size**3 / (time.perf_counter() - start))
     torch.set_num_threads(threads)
-    return best, f"measured: the fastest product of two {size} x {size} matrices in float32 or bfloat16"
+    if device.type == "cuda":
+        del a
+        torch.cuda.empty_cache()  # the card belongs to what is measured next, perhaps in another process
+    names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+    return best, f"measured: the fastest product of two {size} x {size} matrices in {names}"
 
 
 def data_sheet_tflops(name: str) -> float | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -26,11 +27,11 @@ import torch
 from yzlin import __version__
 from yzlin.device import pick_device
 from yzlin.prepare import load_meta
-from yzlin.presets import PRESETS, TrainArgs, add_options, given_options
+from yzlin.presets import TrainArgs, add_options, given_options
 from yzlin.runs import read_log, saved_args
 from yzlin.tools.files import whole_file
 from yzlin.tools.peak import flops_per_token, peak_flops, peak_memory
-from yzlin.train import model_args, train
+from yzlin.train import chosen_preset, model_args, train
 
 MAX_GAP = 10.0  # seconds without a reading of the power that still count as one interval
 
@@ -98,13 +99,14 @@ def run_slice(args: TrainArgs, minutes: float | None, meter: PowerMeter) -> dict
 
     with meter:
         result = train(args, on_log=on_log)
+    memory = peak_memory(pick_device(args.device))
     return {
         "began": began.isoformat(timespec="seconds"),
         "minutes": round((time.monotonic() - start) / 60, 3),
         "first_row": first[0] if first else result["iter_num"],
         "to": result["iter_num"],
         "kwh": meter.kwh,
-        "peak_memory_bytes": int(peak_memory(pick_device(args.device))),
+        "peak_memory_bytes": None if math.isnan(memory) else int(memory),
         "finished": result["finished"],
     }
 
@@ -161,7 +163,7 @@ def summary(args: TrainArgs, slices: list[dict[str, Any]]) -> dict[str, Any]:
         "mfu": speed * flops_per_token(model_args(args, load_meta(args.data))) / peak if speed else None,
         "peak_flops": peak,
         "peak_from": source,
-        "peak_memory_bytes": max(part["peak_memory_bytes"] for part in slices),
+        "peak_memory_bytes": max((part["peak_memory_bytes"] for part in slices if part["peak_memory_bytes"]), default=None),
         "kwh": None if None in energy else sum(energy),
         "best_val_loss": min(losses),
         "train_args": asdict(args),
@@ -174,6 +176,7 @@ def page(record: dict[str, Any]) -> str:
     there, done = record["machine"], f"{record['iterations']:,} of {record['max_iters']:,}"
     energy = "not measured" if record["kwh"] is None else f"{record['kwh']:.3f} kWh, the GPU alone"
     what = "tensors on the GPU" if there["device"] == "cuda" else "the whole process"
+    memory = f"{record['peak_memory_bytes'] / 1e9:.2f} GB ({what})" if record["peak_memory_bytes"] else "not measured"
     speed, mfu, slices = record["tokens_per_s"] or 0, record["mfu"] or 0, len(record["slices"])
     rows = {
         "machine": f"{there.get('gpu', there['processor'])}, {there['cores']} cores, {there['threads']} threads",
@@ -186,7 +189,7 @@ def page(record: dict[str, Any]) -> str:
         "minutes in all": f"{record['minutes_in_all']} in {slices} slice{'s' if slices > 1 else ''}",
         "tokens a second (median)": f"{speed:,.0f}",
         "MFU": f"{mfu:.1%} of {record['peak_flops'] / 1e12:.2f} TFLOP/s ({record['peak_from']})",
-        "most memory": f"{record['peak_memory_bytes'] / 1e9:.2f} GB ({what})",
+        "most memory": memory,
         "energy": energy,
         "best val loss": f"{record['best_val_loss']:.4f} nats a token",
     }
@@ -223,8 +226,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     if options.minutes is not None and options.minutes <= 0:
         raise ValueError(f"minutes is {options.minutes:g}: choose a number above 0.")
-    given = given_options(options)
-    preset = PRESETS[options.preset or ("cuda" if torch.cuda.is_available() else "cpu")]
+    given, preset = given_options(options), chosen_preset(options)
     out = Path(given.get("out", preset.out))
     saved = saved_args(out)
     args = replace(preset, **(saved | given | {"out": str(out), "init_from": "auto"}))
