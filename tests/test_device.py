@@ -128,20 +128,24 @@ def test_fewer_threads_while_they_are_faster_and_all_again_afterwards(two_thread
         assert torch.get_num_threads() == 2 and str(threads) == ""
 
 
-def test_a_race_is_run_in_turns_and_costs_a_fiftieth(two_threads):
+@pytest.mark.parametrize(("slow", "turns"), [(0.04, 1), (0.015, 3)])
+def test_a_race_is_run_in_turns_and_costs_a_fiftieth(two_threads, slow, turns):
+    """A number of threads that takes twice as long as another has one turn, for each of them is lost."""
     ran = []
 
     def step():
         ran.append(torch.get_num_threads())
-        time.sleep({1: 0.01, 2: 0.04}[ran[-1]])
+        time.sleep({1: 0.01, 2: slow}[ran[-1]])
 
     with Threads(torch.device("cpu"), patience=0.05) as threads:
         while len(ran) < 400:
             threads.run(step)
     first = ran.index(1)
-    assert ran[first - 1 : first + 5].count(1) == 3 and ran[first - 1 : first + 5].count(2) == 3
-    settled = ran[first + 6 :]
-    assert settled.count(2) * 0.03 < 0.04 * len(settled) * 0.01  # what they lost; twice a fiftieth, for a machine with hiccups
+    race = ran[first - 1 : first + 2 + turns]
+    assert race[:2] == [2, 1] and race.count(1) == 3 and race.count(2) == turns
+    settled = ran[first + 2 + turns :]
+    lost = settled.count(2) * (slow - 0.01)
+    assert lost < 0.04 * len(settled) * 0.01  # twice a fiftieth, for a machine with hiccups
 
 
 def test_steps_that_get_their_cores_are_never_raced(two_threads, monkeypatch):

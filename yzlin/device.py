@@ -111,20 +111,21 @@ class Threads:
     The threads of a matrix product wait for each other, and GNU's OpenMP, which PyTorch's Linux builds use, waits by
     spinning. Where a browser holds one of two cores, two threads run at a third of their speed, and one at its full speed.
     So when the process gets less than 90% of the time of its threads' cores for `patience` seconds, or runs with fewer
-    threads than it could, the next steps are a race between numbers of threads, and the fastest stays. Races
-    cost at most a fiftieth of the time. On a machine that does nothing else there is none, so that runs repeat to the bit.
+    threads than it could, the next steps are a race between numbers of threads, and the fastest stays. Races cost at
+    most a fiftieth of the time; a number that takes twice as long as another has one turn in it. On a machine that does
+    nothing else there is none, so that runs repeat to the bit.
 
     Off, so that nothing changes: on a GPU, beside other processes of the same run, and where OMP_NUM_THREADS is set.
     """
 
-    TURNS = 3  # steps with each number of threads in a race
+    TURNS = 3  # steps with each number of threads in a race, at most
 
     def __init__(self, device: torch.device, processes: int = 1, patience: float = 10.0) -> None:
         self.most, self.patience = torch.get_num_threads(), patience
         self.adapts = device.type == "cpu" and self.most > 1 and processes == 1 and "OMP_NUM_THREADS" not in os.environ
         self.choices = sorted({1, self.most // 2, self.most - 1, self.most} - {0})
         self.turns: list[int] = []  # what is left of a race
-        self.seconds: dict[int, float] = {}  # what each number of threads took in it; empty while there is none
+        self.seconds: dict[int, list[float]] = {}  # of each turn with each number of threads; empty while there is no race
         self.wait, self.wall, self.used = patience, 0.0, 0.0
 
     def __enter__(self) -> Threads:
@@ -144,19 +145,23 @@ class Threads:
         step()
         self.wall, self.used = self.wall + time.perf_counter() - wall, self.used + time.process_time() - used
         if self.seconds:
-            self.seconds[threads] += time.perf_counter() - wall
+            self.seconds[threads].append(time.perf_counter() - wall)
+            if all(self.seconds.values()):  # each had a turn
+                limit = 2 * min(min(laps) for laps in self.seconds.values())
+                self.turns = [number for number in self.turns if self.seconds[number][0] < limit]
             if not self.turns:
                 self._end_race()
         elif self.wall > self.wait:
             if threads < self.most or self.used < 0.9 * threads * self.wall:
-                self.turns, self.seconds = self.choices * self.TURNS, dict.fromkeys(self.choices, 0.0)
+                self.turns, self.seconds = self.choices * self.TURNS, {number: [] for number in self.choices}
             self.wall, self.used = 0.0, 0.0
 
     def _end_race(self) -> None:
-        fastest = min(self.choices, key=self.seconds.__getitem__)
-        close = self.seconds[self.most] < 1.05 * self.seconds[fastest]  # the same, but for chance
+        mean = {number: sum(laps) / len(laps) for number, laps in self.seconds.items()}
+        fastest = min(mean, key=mean.__getitem__)
+        close = mean[self.most] < 1.05 * mean[fastest]  # the same, but for chance
         torch.set_num_threads(self.most if close else fastest)
-        lost = self.wall - self.seconds[fastest] * len(self.choices)  # to the slower ones
+        lost = self.wall - mean[fastest] * sum(map(len, self.seconds.values()))  # to the slower ones
         self.wait = max(self.patience, 50 * lost)
         self.seconds, self.wall, self.used = {}, 0.0, 0.0
 

@@ -42,16 +42,22 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self) -> None:
         for group in self.param_groups:
+            alike: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                if "momentum" not in self.state[p]:
-                    self.state[p]["momentum"] = torch.zeros_like(p)
-                m = self.state[p]["momentum"]
-                m.mul_(group["momentum"]).add_(p.grad)
-                step = orthogonal((p.grad + group["momentum"] * m).to(self.dtype))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.sub_(step, alpha=group["lr"] * 0.2 * max(p.shape) ** 0.5)
+                if p.grad is not None:
+                    alike.setdefault(p.shape, []).append(p)
+            for shape, matrices in alike.items():  # together: few large products are faster than many small ones
+                ahead = torch.stack([self._ahead(p, group["momentum"]) for p in matrices])
+                steps = torch.vmap(orthogonal)(ahead.to(self.dtype))
+                for p, step in zip(matrices, steps, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
+                    p.sub_(step, alpha=group["lr"] * 0.2 * max(shape) ** 0.5)
+
+    def _ahead(self, p: Tensor, momentum: float) -> Tensor:
+        """The gradient of p and what the momentum, which takes it up here, will still make of it (Nesterov)."""
+        if "momentum" not in self.state[p]:
+            self.state[p]["momentum"] = torch.zeros_like(p)
+        return p.grad + momentum * self.state[p]["momentum"].mul_(momentum).add_(p.grad)
 
 
 class Both:
