@@ -3,8 +3,8 @@
     python checkpoint/make_tinystories.py TEXT        # a file or folder with stories, `<|endoftext|>` between them
 
 Learns a tokenizer of 4,096 ids from the text, trains 4.4 million weights for about an hour and a half on two cores, and
-measures bits per byte on the stories that were held out. Leaves checkpoint/tinystories: checkpoint.pt (without optimizer state),
-log.csv. Stopped and run again, it goes on.
+measures bits per byte on the stories that were held out. Leaves checkpoint/tinystories: checkpoint.pt (without
+optimizer state), log.csv. Stopped and run again, it goes on.
 """
 
 import math
