@@ -107,7 +107,7 @@ def test_the_panels_follow_the_run(monkeypatch):
         other(row(number, val_loss=8.0))
     other.update()
     assert titles(other)[1:3] == ["val: bits per byte", "learning rate x 1,000"]
-    assert titles(other)[3:] == ["gradient norm", "tokens/s, MFU 25%", "GPU memory (GB)"]
+    assert titles(other)[3:] == ["gradient norm", "tokens/s, MFU 25%", "most GPU memory (GB)"]
     bits = other.axes[1].get_lines()[0].get_ydata()
     assert bits == pytest.approx([8.0 / 0.693147 / 4.0] * 2, rel=1e-5)
     for axis in (*plot.axes, *other.axes):
@@ -163,7 +163,9 @@ def test_the_line_of_text_says_where_the_run_stands(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(plots, "time", clock)
     plot = LossPlot(shown=False, max_iters=100, device="cpu", dtype="float32")
-    assert plot.line.get_text() == "iteration 0 of 100, the first evaluation is under way, cpu, float32"
+    assert plot.line.get_text() == (
+        "iteration 0 of 100, getting ready (a GPU may compile for a minute), then the first evaluation, cpu, float32"
+    )
     plot(row(0))
     clock.now += 10
     plot(row(10))  # ten seconds for ten iterations: 90 are left

@@ -1,13 +1,19 @@
 """The record of a run: slices that go on, and numbers that agree with the log and with a hand count."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from yzlin import ROOT
 from yzlin.__main__ import main
+from yzlin.presets import PRESETS
 from yzlin.runs import read_log
 from yzlin.tools import record
 
@@ -46,6 +52,36 @@ def test_a_run_in_slices_ends_where_an_unbroken_one_ends(run, capsys):
     assert (out / "record.png").read_bytes().startswith(b"\x89PNG")
     assert main(command) == 0 and "finished" in capsys.readouterr().out
     assert len(json.loads((out / "record.json").read_text(encoding="utf-8"))["slices"]) == calls
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows starts nothing with a signal ignored")
+def test_a_slice_ends_also_where_a_script_started_it_in_the_background(run):
+    """`command &` in a script: the shell has it ignore Ctrl-C's signal."""
+    out, command = run
+    done = subprocess.run(
+        [sys.executable, "-m", "yzlin", *command, "--minutes", "0.00001"], capture_output=True, text=True, timeout=300,
+        cwd=ROOT, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 0 and "the same command goes on" in done.stdout, done.stderr
+    assert json.loads((out / "record.json").read_text(encoding="utf-8"))["iterations"] < 6
+
+
+def test_a_slice_leaves_room_for_a_wait_as_long_as_the_longest(monkeypatch):
+    """Rows at 5, 20, 30 and 40 seconds: 45 would be in time, but the next may come at 55, as the second came 15 later."""
+    seconds = iter([0, 5, 20, 30, 40, 1000])
+    stopped = []
+    monkeypatch.setattr(record, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(record, "signal", SimpleNamespace(raise_signal=stopped.append, SIGTERM=signal.SIGTERM))
+
+    def train(args, on_log):
+        for iteration in range(4):
+            assert not stopped, "one row too late"
+            on_log({"iter": iteration})
+        return {"iter_num": 3, "finished": False}
+
+    monkeypatch.setattr(record, "train", train)
+    found = record.run_slice(PRESETS["cpu"], 50 / 60, record.PowerMeter(CPU))
+    assert stopped == [signal.SIGTERM] and found["to"] == 3
 
 
 def test_a_system_that_does_not_say_its_memory_has_a_record_all_the_same(run, monkeypatch):

@@ -1,6 +1,7 @@
 """Whatever ends a run - a kill inside a save, SIGTERM, a full disk - nothing that was saved is lost. In its own process."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,7 @@ torch.save = save
 """
 NOT_RENAMED = """
 import os
+import shutil
 real, saves = os.replace, []
 def rename(a, b):
     saves.append(str(b).endswith(".pt"))
@@ -263,6 +265,21 @@ def test_a_broken_pipe_ends_the_bar_and_not_the_run(args):
     )
     process.stderr.close()  # as `... 2>&1 | head -1` does
     assert "finished at iteration 24" in process.communicate(timeout=120)[0] and process.returncode == 0
+
+
+def test_a_bar_in_a_file_is_drawn_rarely(args):
+    """`nohup python -m yzlin train > night.txt 2>&1`: a bar every ten seconds, or as often as the reader asks for."""
+    options = [f"--{k}={v}" for k, v in vars(args).items() if not isinstance(v, bool)]
+    command = [sys.executable, "-m", "yzlin", "train", *options, "--init_from", "scratch"]
+    bars = {}
+    for seconds in (None, "0"):
+        environment = {k: v for k, v in os.environ.items() if k != "TQDM_MININTERVAL"}
+        environment |= {"TQDM_MININTERVAL": seconds} if seconds else {}
+        shutil.rmtree(args.out, ignore_errors=True)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 0 and "24/24" in done.stderr, done.stderr
+        bars[seconds] = done.stderr.count("iter/s")
+    assert bars[None] <= 5 and bars["0"] >= 20, bars
 
 
 def test_a_log_that_was_edited_is_refused_and_kept(args):

@@ -89,4 +89,6 @@ if __name__ == "__main__":
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # a story may hold a letter that this terminal lacks
+    if sys.stderr is not None and not sys.stderr.isatty():  # ten bars a second would make megabytes of a night's log file
+        os.environ.setdefault("TQDM_MININTERVAL", "10")  # seconds
     sys.exit(main())

@@ -180,7 +180,7 @@ class LossPlot:
             pace = (time.monotonic() - self.began[0]) / (at - self.began[1])  # with evaluations, and with drawing
             words.append(f"{in_words(pace * (self.max_iters - at))} left")
         elif not self.rows:
-            words.append("the first evaluation is under way")
+            words.append("getting ready (a GPU may compile for a minute), then the first evaluation")
         return ", ".join(words + self.words)
 
     def points(self, column: str) -> list[tuple[float, float]]:
@@ -203,7 +203,7 @@ class LossPlot:
         if any(row.get("coherence") is not None for row in self.rows):
             second = {"coherence": "coherent stories (share)"}
         small = {"lr": "learning rate x 1,000", "grad_norm": "gradient norm", "tokens_per_s": "tokens/s"}
-        small["memory"] = "GPU memory (GB)"
+        small["memory"] = "most GPU memory (GB)"
         small = {column: title for column, title in small.items() if self.points(column)}
         if self.peak_tokens and "tokens_per_s" in small:
             share = statistics.median(speed for _, speed in self.points("tokens_per_s")) / self.peak_tokens

@@ -31,8 +31,8 @@ class Bar:
         self._try(lambda: self.bar.update())
 
     def say(self, text: str) -> None:
-        """Some words behind the bar."""
-        self._try(lambda: self.bar.set_postfix_str(text))
+        """Some words behind the bar, from its next drawing on."""
+        self._try(lambda: self.bar.set_postfix_str(text, refresh=False))
 
     def _try(self, draw) -> None:
         try:

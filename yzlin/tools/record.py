@@ -85,17 +85,22 @@ class PowerMeter:
 
 
 def run_slice(args: TrainArgs, minutes: float | None, meter: PowerMeter) -> dict[str, Any]:
-    """Trains until the run is finished or the minutes are over, and says what this slice took.
+    """Trains until the run is finished or the minutes are nearly over, and says what this slice took.
 
-    A row of the log is where the clock is read, so a slice may be a row longer.
+    The clock is read at each row of the log: the slice ends where another wait as long as the longest one would be too long.
     """
     began, start = datetime.now(timezone.utc), time.monotonic()
     first: list[int] = []
+    times = [start]  # of the rows
 
     def on_log(row: dict[str, Any]) -> None:
         first.append(row["iter"])
-        if minutes is not None and time.monotonic() - start >= 60 * minutes and row["iter"] < args.max_iters:
-            signal.raise_signal(signal.SIGINT)  # as Ctrl-C: the loop saves after this iteration, and ends
+        times.append(time.monotonic())
+        longest = max(after - before for before, after in zip(times, times[1:], strict=False))
+        if minutes is not None and times[-1] + longest - start >= 60 * minutes and row["iter"] < args.max_iters:
+            # As `kill` does: the loop saves after this iteration, and ends. Not Ctrl-C's signal: a shell script ignores it
+            # for what it starts with `&`.
+            signal.raise_signal(signal.SIGTERM)
 
     with meter:
         result = train(args, on_log=on_log)
@@ -219,7 +224,7 @@ def write_record(args: TrainArgs, slices: list[dict[str, Any]], dtype: str) -> d
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, help="stop after so many, and go on with the same command")
+    parser.add_argument("--minutes", type=float, help="train for at most so many, and go on with the same command")
     add_options(parser)
 
 
