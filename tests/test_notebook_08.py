@@ -5,12 +5,15 @@ notebook with GPT-2's tokenizer. On a CPU; what only CUDA has is not run here.
 """
 
 import copy
+import hashlib
 import os
 import re
 
 import nbformat
 import pytest
+from bad_server import TEXT, serve  # noqa: F401
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 from yzlin import ROOT
 from yzlin.prepare import load_meta, prepare
@@ -71,6 +74,49 @@ def test_the_cuda_preset_with_a_text_of_its_own(tmp_path):
     bits = rows[-1]["val_loss"] / 0.693147 * meta["tokens"]["val"] / meta["text_bytes"]["val"]
     assert float(found[1]) == pytest.approx(bits, abs=0.006) and float(found[1]) < float(found[2])
     assert "steps left out: [" in printed(notebook, "08-sc2")
+
+
+def up_to(cell_id: str):
+    """For `run`: the cells up to this one."""
+    return lambda cells: cells[: 1 + next(number for number, cell in enumerate(cells) if cell.id == cell_id)]
+
+
+def test_a_text_that_is_missing_is_named_before_anything_is_trained(tmp_path):
+    with pytest.raises(CellExecutionError, match="tinystories.* is missing"):
+        run(tmp_path, up_to("08-007"), preset="cuda", short=True, fetch=False)
+    notebook = run(tmp_path, up_to("08-fe1"), preset="cuda", short=True, fetch=False)
+    assert printed(notebook, "08-fe1").startswith("The cuda preset needs TinyStories: set fetch = True at the top")
+    assert not list(tmp_path.iterdir()), "nothing was fetched, nothing was made"
+
+
+SMALL = """
+from yzlin.tools import download as module
+
+module.FILES[1, "train"] = module.Remote("small.txt", {size}, "{sha256}")
+module.FIRST = 100_000
+"""
+
+
+def test_the_text_is_fetched_and_prepared_where_that_is_asked_for(tmp_path, server, monkeypatch):
+    """From a server of this machine that stands for the mirror; only the size of the data set is another one."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    source = SMALL.format(size=len(TEXT), sha256=hashlib.sha256(TEXT).hexdigest())
+
+    def change(cells):
+        cells = up_to("08-007")(cells)
+        return [*cells[:1], nbformat.v4.new_code_cell(source), *cells[1:]]
+
+    notebook = run(tmp_path, change, preset="cuda", short=True, fetch=True)
+    assert server.asked == ["bytes=0-99999"]
+    assert TEXT.startswith((tmp_path / "data" / "download" / "tinystories.txt").read_bytes())
+    assert load_meta(tmp_path / "data" / "tinystories")["tokenizer"] == "gpt2"
+    assert "preset: cuda, short (as asked for)" in printed(notebook, "08-007")
+
+
+def test_weeks_of_work_on_a_cpu_are_refused(tmp_path):
+    with pytest.raises(CellExecutionError, match="takes weeks without a GPU"):
+        run(tmp_path, up_to("08-dv1"), preset="cuda", short=False)
 
 
 STOP = """

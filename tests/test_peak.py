@@ -28,6 +28,7 @@ def test_flops_per_token_are_those_of_pytorchs_counter():
     "name, tflops",
     [
         ("NVIDIA H200", 989),
+        ("NVIDIA H200 NVL", 835),
         ("NVIDIA H100 80GB HBM3", 989),
         ("NVIDIA H100 PCIe", 756),
         ("NVIDIA A100-SXM4-40GB", 312),
@@ -38,6 +39,9 @@ def test_flops_per_token_are_those_of_pytorchs_counter():
         ("NVIDIA GeForce RTX 3090 Ti", 80),
         ("Tesla T4", 65),
         ("Tesla V100-SXM2-16GB", 125),
+        ("Tesla V100-PCIE-16GB", 112),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("NVIDIA GeForce RTX 4090 D", 147),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
         ("NVIDIA GeForce GTX 1080", None),
     ],

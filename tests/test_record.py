@@ -41,6 +41,8 @@ def test_a_run_in_slices_ends_where_an_unbroken_one_ends(run, capsys):
             break
         assert "the same command goes on" in capsys.readouterr().out
     assert calls > 2 and len(found["slices"]) == calls
+    assert [part["from"] for part in found["slices"]] == [0] + [part["to"] for part in found["slices"][:-1]]
+    assert found["minutes_in_all"] == pytest.approx(sum(part["minutes"] for part in found["slices"]), abs=0.01)
     assert [row["iter"] for row in read_log(out / "log.csv")] == [0, 1, 2, 3, 4, 5, 6]
     assert found["iterations"] == 6 and found["tokens"] == 6 * 2 * 16 and found["dtype"] == "float32"
     # 6 FLOPs for each weight but the positions' (V and 16 channels, a block of 16 x 16 x 16, three norms), and attention
@@ -67,8 +69,8 @@ def test_a_slice_ends_also_where_a_script_started_it_in_the_background(run):
 
 
 def test_a_slice_leaves_room_for_a_wait_as_long_as_the_longest(monkeypatch):
-    """Rows at 5, 20, 30 and 40 seconds: 45 would be in time, but the next may come at 55, as the second came 15 later."""
-    seconds = iter([0, 5, 20, 30, 40, 1000])
+    """Rows at 25, 40, 50 and 60 seconds: the next may come at 75, as the second came 15 later. The start's 25 come once."""
+    seconds = iter([0, 25, 40, 50, 60, 1000])
     stopped = []
     monkeypatch.setattr(record, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     monkeypatch.setattr(record, "signal", SimpleNamespace(raise_signal=stopped.append, SIGTERM=signal.SIGTERM))
@@ -77,11 +79,23 @@ def test_a_slice_leaves_room_for_a_wait_as_long_as_the_longest(monkeypatch):
         for iteration in range(4):
             assert not stopped, "one row too late"
             on_log({"iter": iteration})
-        return {"iter_num": 3, "finished": False}
+        return {"from_iter": 0, "iter_num": 3, "finished": False}
 
     monkeypatch.setattr(record, "train", train)
-    found = record.run_slice(PRESETS["cpu"], 50 / 60, record.PowerMeter(CPU))
+    found = record.run_slice(PRESETS["cpu"], 70 / 60, record.PowerMeter(CPU))
     assert stopped == [signal.SIGTERM] and found["to"] == 3
+
+
+def test_time_and_energy_of_iterations_that_were_not_recorded_are_not_known(run, monkeypatch):
+    out, command = run
+    assert main(["train", *command[1:], "--max_iters", "3"]) == 0  # half of it without a record
+    monkeypatch.setattr(record.PowerMeter, "kwh", 0.5)
+    assert main(command) == 0
+    found = json.loads((out / "record.json").read_text(encoding="utf-8"))
+    assert found["slices"][0]["from"] == 3 and found["iterations"] == 6
+    assert found["minutes_in_all"] is None and found["kwh"] is None
+    text = (out / "record.md").read_text(encoding="utf-8")
+    assert "| minutes in all | not known: " in text and "| energy | not measured |" in text
 
 
 def test_a_system_that_does_not_say_its_memory_has_a_record_all_the_same(run, monkeypatch):

@@ -124,7 +124,7 @@ class Trainer:
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
                 raise ValueError(f"{run.saved()} is damaged ({type(error).__name__}): choose another --out.") from error
         forward = self.model
-        if args.compile:
+        if args.compile and self.iteration < args.max_iters:
             forward = compiled(self.model, [self.batches.get_batch("train", number) for number in (0, 1)], dtype)
         self.forward = self.world.share(forward)
         self.grad_norm = torch.zeros(())
@@ -257,7 +257,7 @@ def train(
     progress: bool = True,
     on_save: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
-    """Trains as `args` says and returns {"iter_num", "best_val_loss", "finished", "message"}.
+    """Trains as `args` says and returns {"from_iter", "iter_num", "best_val_loss", "finished", "message"}.
 
     Leaves in args.out: checkpoint.pt (the best on val loss), last.pt (to resume), log.csv (one row per log interval).
     on_log gets each row of the log as a dict when it is written, for a plot or an experiment tracker; on_save gets the
@@ -275,6 +275,7 @@ def train(
             resumed = run.to_resume(args.init_from)
             trainer, fresh = Trainer(args, run, resumed), resumed is None
             del resumed  # its weights are the model's now
+            from_iter = trainer.iteration
             run.need_room(12 * sum(p.numel() for p in trainer.model.parameters()))  # the weights and AdamW's two means
             run.open_log(None if fresh else trainer.iteration)
             finished = loop(trainer, fresh, on_log or (lambda row: None), progress)
@@ -296,7 +297,8 @@ def train(
         message = (
             f"stopped at iteration {trainer.iteration}, saved in {run.last}: go on with --init_from resume --out {run.out}"
         )
-    return {"iter_num": trainer.iteration, "best_val_loss": best, "finished": finished, "message": message}
+    where = {"from_iter": from_iter, "iter_num": trainer.iteration}
+    return {**where, "best_val_loss": best, "finished": finished, "message": message}
 
 
 def loop(trainer: Trainer, fresh: bool, on_log: Callable[[dict[str, Any]], None], progress: bool) -> bool:

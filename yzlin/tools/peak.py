@@ -16,8 +16,8 @@ from yzlin.model import ModelArgs, yzlinGPT
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card. The first
 # that stands in a card's name as a word is taken.
 PEAK_TFLOPS = {
-    "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,
-    "RTX 4090": 165, "RTX 3090 Ti": 80, "RTX 3090": 71, "T4": 65, "V100": 125,
+    "H200 NVL": 835, "H200": 989, "H100 PCIe": 756, "H100 NVL": 835, "H100": 989, "A100": 312, "L40S": 362, "L40": 181,
+    "L4": 121, "RTX 4090 D": 147, "RTX 4090": 165, "RTX 3090 Ti": 80, "RTX 3090": 71, "T4": 65, "V100-PCIE": 112, "V100": 125,
 }  # fmt: skip
 
 

@@ -87,16 +87,15 @@ class PowerMeter:
 def run_slice(args: TrainArgs, minutes: float | None, meter: PowerMeter) -> dict[str, Any]:
     """Trains until the run is finished or the minutes are nearly over, and says what this slice took.
 
-    The clock is read at each row of the log: the slice ends where another wait as long as the longest one would be too long.
+    The clock is read at each row of the log: the slice ends where another wait as long as the longest so far would be too
+    long. (So the first evaluation of a slice may come on top. What comes before the first row happens once.)
     """
     began, start = datetime.now(timezone.utc), time.monotonic()
-    first: list[int] = []
-    times = [start]  # of the rows
+    times: list[float] = []  # of the rows
 
     def on_log(row: dict[str, Any]) -> None:
-        first.append(row["iter"])
         times.append(time.monotonic())
-        longest = max(after - before for before, after in zip(times, times[1:], strict=False))
+        longest = max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0)
         if minutes is not None and times[-1] + longest - start >= 60 * minutes and row["iter"] < args.max_iters:
             # As `kill` does: the loop saves after this iteration, and ends. Not Ctrl-C's signal: a shell script ignores it
             # for what it starts with `&`.
@@ -108,7 +107,7 @@ def run_slice(args: TrainArgs, minutes: float | None, meter: PowerMeter) -> dict
     return {
         "began": began.isoformat(timespec="seconds"),
         "minutes": round((time.monotonic() - start) / 60, 3),
-        "first_row": first[0] if first else result["iter_num"],
+        "from": result["from_iter"],
         "to": result["iter_num"],
         "kwh": meter.kwh,
         "peak_memory_bytes": None if math.isnan(memory) else int(memory),
@@ -149,6 +148,11 @@ def summary(args: TrainArgs, slices: list[dict[str, Any]]) -> dict[str, Any]:
     peak, source = peak_flops(device)
     speed = statistics.median(speeds) if speeds else None
     energy = [part["kwh"] for part in slices]
+    ends = [0] + [part["to"] for part in slices]
+    if any(part["from"] != end for part, end in zip(slices, ends, strict=False)):
+        energy, minutes = [None], None  # `train` made some of the run, or a slice that was killed
+    else:
+        minutes = round(sum(part["minutes"] for part in slices), 2)
     return {
         "date": slices[-1]["began"],
         "finished": slices[-1]["finished"],
@@ -163,7 +167,7 @@ def summary(args: TrainArgs, slices: list[dict[str, Any]]) -> dict[str, Any]:
         "max_iters": args.max_iters,
         "tokens": rows[-1]["tokens"],
         "minutes_of_steps": round(rows[-1]["seconds"] / 60, 2),
-        "minutes_in_all": round(sum(part["minutes"] for part in slices), 2),
+        "minutes_in_all": minutes,
         "tokens_per_s": speed,
         "mfu": speed * flops_per_token(model_args(args, load_meta(args.data))) / peak if speed else None,
         "peak_flops": peak,
@@ -183,6 +187,9 @@ def page(record: dict[str, Any]) -> str:
     what = "tensors on the GPU" if there["device"] == "cuda" else "the whole process"
     memory = f"{record['peak_memory_bytes'] / 1e9:.2f} GB ({what})" if record["peak_memory_bytes"] else "not measured"
     speed, mfu, slices = record["tokens_per_s"] or 0, record["mfu"] or 0, len(record["slices"])
+    minutes = f"{record['minutes_in_all']} in {slices} slice{'s' if slices > 1 else ''}"
+    if record["minutes_in_all"] is None:
+        minutes = "not known: some iterations were made outside of this record"
     rows = {
         "machine": f"{there.get('gpu', there['processor'])}, {there['cores']} cores, {there['threads']} threads",
         "system": there["system"],
@@ -191,7 +198,7 @@ def page(record: dict[str, Any]) -> str:
         "tokens": f"{record['tokens']:,}",
         "dtype, compile": f"{record['dtype']}, {record['train_args']['compile']}",
         "minutes of steps": record["minutes_of_steps"],
-        "minutes in all": f"{record['minutes_in_all']} in {slices} slice{'s' if slices > 1 else ''}",
+        "minutes in all": minutes,
         "tokens a second (median)": f"{speed:,.0f}",
         "MFU": f"{mfu:.1%} of {record['peak_flops'] / 1e12:.2f} TFLOP/s ({record['peak_from']})",
         "most memory": memory,
