@@ -39,10 +39,11 @@ def bits_per_byte(path: Path, data: Path) -> tuple[float, float]:
     batches = Batches(data, T, 1, align=True, eot=tokenizer.eot_token)
     lengths = torch.tensor([len(tokenizer.decode_single_token_bytes(i)) for i in range(tokenizer.eot_token)] + [0])
     bits, counts = [], []
-    for starts in batches.starts["val"].reshape(-1)[: len(batches.starts["val"]) // 16 * 16].reshape(-1, 16):
-        windows = torch.from_numpy(batches.windows["val"][starts].astype("int64"))  # (16, T + 1)
+    starts = batches.starts["val"].reshape(-1)
+    for first in range(0, len(starts), 16):
+        windows = torch.from_numpy(batches.windows["val"][starts[first : first + 16]].astype("int64"))  # (up to 16, T + 1)
         logits = model(windows[:, :-1])[0].flatten(0, 1)
-        nats = F.cross_entropy(logits, windows[:, 1:].flatten(), reduction="none").view(16, T).sum(1)
+        nats = F.cross_entropy(logits, windows[:, 1:].flatten(), reduction="none").view(-1, T).sum(1)
         bits.append(nats / math.log(2))
         counts.append(lengths[windows[:, 1:]].sum(1).float())
     bits, counts = torch.cat(bits), torch.cat(counts)

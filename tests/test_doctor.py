@@ -74,6 +74,14 @@ def test_a_card_that_pytorch_cannot_use_is_named(cuda, words, monkeypatch):
     assert words in line and "pytorch.org" in line
 
 
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU here")
+@pytest.mark.parametrize("gain, words", [(3.6, "takes 1/3.6 of float32's time"), (0.05, "takes 20.0 times float32's time")])
+def test_what_bfloat16_gains_is_said_in_words_that_can_be_read(gain, words, monkeypatch):
+    monkeypatch.setattr("yzlin.device.bfloat16_gain", lambda: gain)
+    (line,) = [line for _, line in doctor.device() if line.startswith("bfloat16:")]
+    assert words in line and ("float32 is used" in line) == (gain < 1)
+
+
 def test_every_package_of_the_project_is_looked_at_and_one_that_is_missing_or_old_is_a_line(monkeypatch):
     needed = ["numpy", "numpy>=999", "no-such-package>=1", "tqdm ; python_version < '3'", "pytest ; extra == 'test'"]
     monkeypatch.setattr(doctor, "requires", lambda name: needed)

@@ -102,6 +102,13 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_log(args, tmp_path):
     assert timeless(args.out + "/log.csv") == timeless(out / "log.csv")
 
 
+def test_a_run_that_is_finished_is_not_compiled_again(args, monkeypatch):
+    train(args, progress=False)
+    monkeypatch.setattr("yzlin.train.compiled", lambda *_: pytest.fail("a minute for nothing"))
+    done = train(replace(args, init_from="resume", compile=True), progress=False)
+    assert done["finished"] and done["from_iter"] == done["iter_num"] == args.max_iters
+
+
 def test_accumulation_is_one_big_batch(args, tmp_path):
     plain = replace(args, dropout=0.0, max_iters=3, weight_decay=0.0)
     train(replace(plain, accumulation=4), progress=False)

@@ -122,11 +122,8 @@ def device() -> Iterator[Finding]:
         else:
             chosen = "always, because OMP_NUM_THREADS says so" if "OMP_NUM_THREADS" in os.environ else "there is no more"
         yield True, f"threads: {threads}; {chosen}"
-        yield (
-            True,
-            f"bfloat16: a matrix product takes 1/{gain:.1f} of float32's time"
-            + ("" if gain > 1.2 else ", no gain: float32 is used"),
-        )
+        share = f"1/{gain:.1f} of" if gain > 1.2 else f"{1 / gain:.1f} times"
+        yield True, f"bfloat16: a matrix product takes {share} float32's time" + ("" if gain > 1.2 else ": float32 is used")
 
 
 def processor() -> Iterator[Finding]:
