@@ -280,10 +280,9 @@ def test_no_slide_overflows_a_small_projector(made, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120)
     found = json.loads(re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)[1].replace("&amp;", "&"))
     assert len(found) == sum(count for count, _ in made[1].values())
-    for slide in found:
-        assert slide["screen"] == [1366, 768]
-        assert slide["down"] <= 0 and slide["across"] <= 0 and slide["outside"] <= 1, slide
-        assert slide["text"] >= 23.99 and slide["code"] >= 17.99 and slide["picture"] >= 250, slide
+    assert {tuple(slide["screen"]) for slide in found} == {(1366, 768)}
+    assert [slide for slide in found if max(slide["down"], slide["across"], slide["outside"] - 1) > 0] == []
+    assert [slide for slide in found if slide["text"] < 23.99 or slide["code"] < 17.99 or slide["picture"] < 250] == []
 
 
 @pytest.fixture(scope="module")
