@@ -91,6 +91,38 @@ def test_too_little_memory_is_not_taken_for_a_missing_compiler(monkeypatch):
         compiled(yzlinGPT(TINY), [batch(0), batch(1)], "float32")
 
 
+def test_too_little_memory_while_compiling_is_not_taken_for_a_missing_compiler(monkeypatch):
+    """As Inductor says it where a trial of a kernel found no memory."""
+
+    def full(model):
+        raise RuntimeError("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(device.torch, "compile", full)
+    with pytest.raises(torch.OutOfMemoryError, match="2.00 GiB"):
+        compiled(yzlinGPT(TINY), [batch(0), batch(1)], "float32")
+
+
+@pytest.mark.parametrize(
+    ("error", "works"),
+    [
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),  # somebody else computes there
+    ],
+)
+def test_a_card_for_which_this_pytorch_has_no_code_is_not_chosen(error, works, monkeypatch):
+    def ones(*shape, device):
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(device.torch, "ones", ones)
+    device.cuda_works.cache_clear()
+    try:
+        assert pick_device().type == ("cuda" if works else "cpu")
+    finally:
+        device.cuda_works.cache_clear()
+
+
 def test_what_is_not_there_is_named():
     with pytest.raises(ValueError, match="not known"):
         pick_device("abacus")

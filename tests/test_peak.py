@@ -43,6 +43,7 @@ def test_flops_per_token_are_those_of_pytorchs_counter():
         ("NVIDIA GeForce RTX 4090", 165),
         ("NVIDIA GeForce RTX 4090 D", 147),
         ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA H200 MIG 1g.18gb", None),
         ("NVIDIA GeForce GTX 1080", None),
     ],
 )

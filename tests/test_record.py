@@ -117,6 +117,15 @@ def test_energy_is_power_times_time():
     assert meter.readings == 10 and 50 / 3.6e6 < meter.kwh <= most  # at least half a second of 100 watts
 
 
+def test_readings_that_come_all_at_once_are_not_taken_for_no_energy():
+    """A program that keeps its lines back for four seconds: no reading says what was between."""
+    code = "import time\ntime.sleep(4)\nfor _ in range(8): print(100.0)"
+    with record.PowerMeter(CPU, [sys.executable, "-c", code]) as meter:
+        meter.process.wait()
+        meter.thread.join()
+    assert meter.readings == 8 and meter.kwh is None
+
+
 def test_without_a_gpu_energy_is_not_measured():
     with record.PowerMeter(CPU) as meter:
         pass

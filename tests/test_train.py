@@ -1,5 +1,6 @@
 """Training: the schedule by hand, resume against an unbroken run, accumulation against one big batch, refusals."""
 
+import gc
 import math
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from tiny import TINY, same, timeless, weights
 from yzlin.batches import Batches
 from yzlin.checkpoint import load_checkpoint, load_model
 from yzlin.model import ModelArgs, yzlinGPT
+from yzlin.optimizer import make_optimizer
 from yzlin.prepare import load_meta, prepare
 from yzlin.presets import PRESETS
 from yzlin.runs import LossNotFinite, read_log
@@ -162,9 +165,29 @@ def test_a_gpu_that_is_too_small_is_a_sentence(args, monkeypatch):
     def step(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
+    made = []
+
+    def noted(model, *rest):
+        made.append(weakref.ref(model))
+        return make_optimizer(model, *rest)
+
     monkeypatch.setattr("yzlin.train.train_step", step)
-    with pytest.raises(RuntimeError, match="halve batch_size and double accumulation .*Tried to allocate 2.00 GiB"):
+    monkeypatch.setattr("yzlin.train.make_optimizer", noted)
+    with pytest.raises(RuntimeError, match="halve batch_size and double accumulation .*Tried to allocate 2.00 GiB") as caught:
         train(args, progress=False)
+    gc.collect()
+    assert caught.value and made[0]() is None, "the error, which a notebook keeps, keeps the model and its memory"
+
+
+def test_a_card_that_fails_during_a_resume_is_not_the_files_fault(args, monkeypatch):
+    train(replace(args, max_iters=4), progress=False)
+
+    def fails(*_):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr("yzlin.train.Trainer._resume", fails)
+    with pytest.raises(RuntimeError, match="^CUDA error: unspecified launch failure"):
+        train(replace(args, max_iters=8, init_from="resume"), progress=False)
 
 
 def test_a_run_is_never_overwritten(args):

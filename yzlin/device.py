@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import sys
@@ -25,11 +26,24 @@ def pick_device(wanted: str = "auto") -> torch.device:
         if (device.index or 0) >= there.get(device.type, 0):
             raise ValueError(f"device {wanted} is not there on this machine: use --device auto.")
         return device
-    if torch.cuda.is_available():
+    if cuda_works():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
+
+
+@functools.cache
+def cuda_works() -> bool:
+    """Whether PyTorch can compute on the NVIDIA card: a build for newer cards sees an old one and has no code for it."""
+    if not torch.cuda.is_available():
+        return False
+    try:
+        return torch.ones(1, device="cuda").add(1).item() == 2
+    except torch.OutOfMemoryError:  # others fill it; it works
+        return True
+    except RuntimeError:  # "no kernel image is available for execution on the device"
+        return False
 
 
 def pick_dtype(wanted: str, device: torch.device) -> str:
@@ -49,7 +63,9 @@ def bfloat16_gain(size: int = 512, rounds: int = 20) -> float:
     """How many times faster a bfloat16 matrix product is than a float32 one on this CPU: a probe of some milliseconds."""
     factors = {dtype: torch.randn(size, size).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
     seconds = dict.fromkeys(factors, float("inf"))
-    for _ in range(rounds + 1):  # in turns: a busy moment then slows both; the first round warms up and is never the fastest
+    for turn in range(rounds + 1):  # in turns: a busy moment then slows both; the first round warms up and is never the fastest
+        if turn > 3 and seconds[torch.bfloat16] > 3 * seconds[torch.float32]:
+            break  # no chance, and each product may take a fifth of a second
         for dtype, a in factors.items():
             start = time.perf_counter()
             a @ a
@@ -86,6 +102,8 @@ def compiled(model: nn.Module, batches: list[tuple[Tensor, Tensor]], dtype: str)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # a missing compiler shows in many forms
+        if "OutOfMemoryError" in str(error):  # as the compiler wraps it
+            raise torch.OutOfMemoryError(str(error)) from error
         print(f"torch.compile does not work here ({type(error).__name__}), so the model runs uncompiled: slower, but equal.")
         return model
     finally:

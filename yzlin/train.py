@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -122,6 +123,8 @@ class Trainer:
             except torch.OutOfMemoryError:
                 raise
             except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+                if "CUDA error" in str(error):  # the card's fault, not the file's
+                    raise
                 raise ValueError(f"{run.saved()} is damaged ({type(error).__name__}): choose another --out.") from error
         forward = self.model
         if args.compile and self.iteration < args.max_iters:
@@ -271,19 +274,12 @@ def train(
     elif world.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()  # the plot and the record show this run's own
     try:
-        with open_run(args.out, world, on_save) as run:
-            resumed = run.to_resume(args.init_from)
-            trainer, fresh = Trainer(args, run, resumed), resumed is None
-            del resumed  # its weights are the model's now
-            from_iter = trainer.iteration
-            run.need_room(12 * sum(p.numel() for p in trainer.model.parameters()))  # the weights and AdamW's two means
-            run.open_log(None if fresh else trainer.iteration)
-            finished = loop(trainer, fresh, on_log or (lambda row: None), progress)
-            world.wait()
+        return run_once(args, world, on_log or (lambda row: None), progress, on_save)
     except torch.OutOfMemoryError as error:
+        traceback.clear_frames(error.__traceback__)  # a notebook keeps the last error: it must not keep the model with it
         raise RuntimeError(
             f"the GPU has too little memory free for this run: halve batch_size and double accumulation ({error})"
-        ) from error
+        ) from None
     except RuntimeError as error:
         if world.size == 1 or not lost_connection(error):
             raise
@@ -291,6 +287,25 @@ def train(
             f"rank {world.rank}: another process of this job has ended, and its own message says why; what was saved last is "
             f"in {args.out}: go on with --init_from resume."
         ) from error
+
+
+def run_once(
+    args: TrainArgs,
+    world: World,
+    on_log: Callable[[dict[str, Any]], None],
+    progress: bool,
+    on_save: Callable[[Path], None] | None,
+) -> dict[str, Any]:
+    """`train`, but for what it says where the memory or the connection is lost."""
+    with open_run(args.out, world, on_save) as run:
+        resumed = run.to_resume(args.init_from)
+        trainer, fresh = Trainer(args, run, resumed), resumed is None
+        del resumed  # its weights are the model's now
+        from_iter = trainer.iteration
+        run.need_room(12 * sum(p.numel() for p in trainer.model.parameters()))  # the weights and AdamW's two means
+        run.open_log(None if fresh else trainer.iteration)
+        finished = loop(trainer, fresh, on_log, progress)
+        world.wait()
     best = trainer.best_val_loss
     message = f"finished at iteration {trainer.iteration}: best val loss {best:.4f}, saved in {run.out}"
     if not finished:
@@ -340,7 +355,7 @@ def chosen_preset(options: argparse.Namespace) -> TrainArgs:
     """The preset that is asked for, else the one for this machine; a line where it asks for a GPU and there is none."""
     if options.preset == "cuda" and pick_device().type == "cpu":
         print("The cuda preset on a CPU takes weeks: PyTorch finds no GPU here (`python -m yzlin doctor` says more).")
-    return PRESETS[options.preset or ("cuda" if torch.cuda.is_available() else "cpu")]
+    return PRESETS[options.preset or ("cuda" if pick_device().type == "cuda" else "cpu")]
 
 
 def main(options: argparse.Namespace) -> int:

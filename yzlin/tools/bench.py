@@ -64,7 +64,7 @@ class Way:
 
 def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
     """The ways to compare. The first is a plain loop as the original project writes it; the ratios are to it."""
-    gpu = torch.cuda.is_available()
+    gpu = pick_device().type == "cuda"
     tf32 = gpu and torch.cuda.get_device_capability() >= (8, 0)
     half = pick_dtype("auto", pick_device())
     best = Way("yzlin", dtype=half, batch_size=batch_size)

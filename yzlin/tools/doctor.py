@@ -113,7 +113,11 @@ def device() -> Iterator[Finding]:
         yield True, "device: Apple MPS; float32"
     else:
         if shutil.which("nvidia-smi"):
-            reason = "this PyTorch was built without CUDA" if torch.version.cuda is None else "its driver may be too old"
+            reason = "its driver may be too old"
+            if torch.version.cuda is None:
+                reason = "this PyTorch was built without CUDA"
+            elif torch.cuda.is_available():
+                reason = "this build has no code for so old a card, one for CUDA 12.6 has"
             yield True, f"device: an NVIDIA card, and PyTorch {torch.__version__} cannot use it ({reason}): {CUDA_BUILD}"
         gain, threads = bfloat16_gain(), torch.get_num_threads()
         yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {threads} of them (no GPU is needed)"

@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from yzlin.device import bfloat16_gain
 from yzlin.model import ModelArgs, yzlinGPT
 
 # Dense bfloat16 (float16 for the T4 and V100) TFLOP/s with float32 sums, from NVIDIA's data sheets of each card. The first
@@ -39,7 +40,11 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
         if (peak := data_sheet_tflops(name)) is not None:
             return peak * 1e12, f"{name}, by its data sheet"
     size, best, threads = 1024 if device.type == "cpu" else 8192, 0.0, torch.get_num_threads()
-    dtypes = [torch.float32, torch.bfloat16] + [torch.float16] * (device.type == "cuda")  # slow on most CPUs
+    dtypes = [torch.float32]
+    if device.type != "cpu" or bfloat16_gain() > 0.5:  # else each product may take seconds
+        dtypes.append(torch.bfloat16)
+    if device.type == "cuda":  # slow on most CPUs
+        dtypes.append(torch.float16)
     for dtype in dtypes:
         a = torch.randn(size, size, device=device).to(dtype)
         for number in [threads, 1] * 6:  # where other programs are busy, one thread may be the fastest
@@ -56,8 +61,8 @@ def peak_flops(device: torch.device) -> tuple[float, str]:
 
 
 def data_sheet_tflops(name: str) -> float | None:
-    """The peak of a card by its name, as CUDA gives it; None for one that is not known, and for a laptop's slower one."""
-    if "Laptop" in name:
+    """The peak of a card by its name, as CUDA gives it; None for one that is not known, a laptop's, and a part (MIG)."""
+    if "Laptop" in name or " MIG " in name:
         return None
     return next((peak for card, peak in PEAK_TFLOPS.items() if re.search(rf"\b{card}\b", name)), None)
 

@@ -44,7 +44,8 @@ class PowerMeter:
     """
 
     def __init__(self, device: torch.device, command: list[str] | None = None) -> None:
-        self.joules, self.readings, self.process = 0.0, 0, None
+        self.joules, self.readings, self.covered, self.process = 0.0, 0, 0.0, None
+        self.opened = self.closed = 0.0
         if command is None and device.type == "cuda" and shutil.which("nvidia-smi"):
             card = getattr(torch.cuda.get_device_properties(device), "uuid", None)  # its number may be another one there
             which = f"GPU-{card}" if card else str(device.index or 0)
@@ -53,6 +54,7 @@ class PowerMeter:
 
     def __enter__(self) -> PowerMeter:
         if self.command:
+            self.opened = time.monotonic()
             self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             self.thread = threading.Thread(target=self._read, daemon=True)
             self.thread.start()
@@ -62,7 +64,11 @@ class PowerMeter:
         if self.process:
             self.process.terminate()
             self.thread.join(timeout=5)
-            self.process.wait(timeout=5)
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:  # stuck in its driver: the record is worth more than this process
+                self.process.kill()
+            self.closed = time.monotonic()
 
     def _read(self) -> None:
         """Each reading stands for the time since the one before (trapezoids)."""
@@ -74,14 +80,18 @@ class PowerMeter:
                 continue
             now = time.monotonic()
             if before and now - before[0] < MAX_GAP:
+                self.covered += now - before[0]
                 self.joules += (now - before[0]) * (watts + before[1]) / 2
             before = (now, watts)
             self.readings += 1
 
     @property
     def kwh(self) -> float | None:
-        """Kilowatt-hours so far, or None where nothing was read."""
-        return self.joules / 3.6e6 if self.readings > 1 else None
+        """Kilowatt-hours so far, or None where nothing was read in more than a tenth of the time (and in three seconds)."""
+        if self.readings < 2:
+            return None
+        total = (self.closed or time.monotonic()) - self.opened
+        return self.joules / 3.6e6 if total - self.covered <= max(3.0, total / 10) else None
 
 
 def run_slice(args: TrainArgs, minutes: float | None, meter: PowerMeter) -> dict[str, Any]:
