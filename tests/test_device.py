@@ -110,15 +110,22 @@ def test_too_little_memory_while_compiling_is_not_taken_for_a_missing_compiler(m
     ],
 )
 def test_a_card_for_which_this_pytorch_has_no_code_is_not_chosen(error, works, monkeypatch):
+    """Each process of a job asks its own card alone."""
+    asked = []
+
     def ones(*shape, device):
+        asked.append(device)
         raise error
 
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(device.torch, "ones", ones)
     device.cuda_works.cache_clear()
     try:
         assert pick_device().type == ("cuda" if works else "cpu")
+        assert asked == ["cuda:2"]
     finally:
         device.cuda_works.cache_clear()
 

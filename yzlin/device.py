@@ -38,8 +38,10 @@ def cuda_works() -> bool:
     """Whether PyTorch can compute on the NVIDIA card: a build for newer cards sees an old one and has no code for it."""
     if not torch.cuda.is_available():
         return False
+    # Of several processes each asks its own card: it would keep some hundred megabytes on another one.
+    number = int(os.environ.get("LOCAL_RANK", 0)) % max(1, torch.cuda.device_count())
     try:
-        return torch.ones(1, device="cuda").add(1).item() == 2
+        return torch.ones(1, device=f"cuda:{number}").add(1).item() == 2
     except torch.OutOfMemoryError:  # others fill it; it works
         return True
     except RuntimeError:  # "no kernel image is available for execution on the device"
