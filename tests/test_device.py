@@ -107,6 +107,7 @@ def test_too_little_memory_while_compiling_is_not_taken_for_a_missing_compiler(m
     [
         (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False),
         (torch.OutOfMemoryError("CUDA out of memory"), True),  # somebody else computes there
+        (RuntimeError("CUDA error: out of memory"), True),  # there is not even room for its context
     ],
 )
 def test_a_card_for_which_this_pytorch_has_no_code_is_not_chosen(error, works, monkeypatch):

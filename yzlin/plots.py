@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 from torch import Tensor
 
-from yzlin.device import cuda_works
 from yzlin.model import yzlinGPT
 from yzlin.runs import read_log
 
@@ -285,7 +284,7 @@ def in_words(seconds: float) -> str:
 
 def gpu_memory() -> float | None:
     """The most GB that PyTorch's tensors have held on the GPU so far; None without CUDA. Not run on a GPU yet."""
-    return torch.cuda.max_memory_allocated() / 1e9 if cuda_works() else None
+    return torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_initialized() else None
 
 
 def token_bars(words: list[str], shares: list[float], title: str) -> Figure:

@@ -117,7 +117,7 @@ def device() -> Iterator[Finding]:
             if torch.version.cuda is None:
                 reason = "this PyTorch was built without CUDA"
             elif torch.cuda.is_available():
-                reason = "this build has no code for so old a card, one for CUDA 12.6 has"
+                reason = "this build has no code for this card; for one of before 2018 the builds for CUDA 12.6 have"
             yield True, f"device: an NVIDIA card, and PyTorch {torch.__version__} cannot use it ({reason}): {CUDA_BUILD}"
         gain, threads = bfloat16_gain(), torch.get_num_threads()
         yield True, f"device: CPU, {os.cpu_count()} cores, PyTorch uses {threads} of them (no GPU is needed)"
