@@ -191,8 +191,8 @@ class yzlinGPT(nn.Module):
             {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
             {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
         ]
-        fused = device_type in ("cpu", "cuda")  # one kernel for all weights, where PyTorch has it
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused or None)
+        fused = device_type in ("cpu", "cuda") or None  # one kernel for all weights, where PyTorch has it; else its default
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
     @torch.no_grad()
     def generate(self, idx: Tensor, max_generate_tokens: int, temperature: float = 1.0, top_k: int | None = None) -> Tensor:

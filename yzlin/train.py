@@ -353,7 +353,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_preset(options: argparse.Namespace) -> TrainArgs:
     """The preset that is asked for, else the one for this machine; a line where it asks for a GPU and there is none."""
-    kind = pick_device(getattr(options, "device", None) or "auto").type
+    kind = pick_device(options.device or "auto").type
     if options.preset == "cuda" and kind == "cpu":
         print("The cuda preset on a CPU takes weeks: PyTorch finds no GPU here (`python -m yzlin doctor` says more).")
     return PRESETS[options.preset or ("cuda" if kind == "cuda" else "cpu")]

@@ -64,9 +64,10 @@ class Way:
 
 def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
     """The ways to compare. The first is a plain loop as the original project writes it; the ratios are to it."""
-    gpu = pick_device().type == "cuda"
+    device = pick_device()
+    gpu = device.type == "cuda"
     tf32 = gpu and torch.cuda.get_device_capability() >= (8, 0)
-    half = pick_dtype("auto", pick_device())
+    half = pick_dtype("auto", device)
     best = Way("yzlin", dtype=half, batch_size=batch_size)
     plain = half if gpu else "float32"  # on a GPU the original computes in mixed precision and fuses AdamW
     listed = [
@@ -76,7 +77,7 @@ def ways(args: ModelArgs, batch_size: int, with_compile: bool) -> list[Way]:
         best,
         replace(best, name="yzlin, half the micro-batch", batch_size=max(1, batch_size // 2)),
     ]
-    if pick_device().type == "cpu":
+    if device.type == "cpu":
         listed.append(replace(best, name="yzlin, default allocator", kept_heap=False))
     if tf32:
         listed.append(replace(best, name="yzlin, float32 without TF32", dtype="float32", tf32=False))
